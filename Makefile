@@ -1,0 +1,33 @@
+# The commands a person repeats. `make figures` and `make test` need Python >= 3.11 and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+SIZE := $(if $(FULL),--full,)
+
+.PHONY: figures test lint types benchmarks clean
+
+figures: .venv/ready
+	$(BIN)/python paper_repro/overparameterized_gd.py $(SIZE)
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/basedpyright
+
+benchmarks: .venv/ready
+	$(BIN)/python experiments/benchmarks/sensing.py
+
+# The environment: the versions in requirements.lock, then this checkout on top.
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf .venv

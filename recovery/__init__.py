@@ -1,0 +1,14 @@
+"""Solvers for low-rank and bilinear recovery on JAX."""
+
+from recovery import metrics as metrics
+from recovery import operators as operators
+from recovery import problems as problems
+from recovery import schedules as schedules
+from recovery import solvers as solvers
+from recovery import starts as starts
+from recovery.factors import Factors as Factors
+from recovery.problem import Problem as Problem
+from recovery.results import RESULTS as RESULTS
+from recovery.solve import Solution as Solution
+from recovery.solve import SolveError as SolveError
+from recovery.solve import solve as solve

@@ -1,0 +1,10 @@
+from recovery.operators.base import AbstractOperator as AbstractOperator
+from recovery.operators.composed import StackedSensing as StackedSensing
+from recovery.operators.composed import WeightedSensing as WeightedSensing
+from recovery.operators.dense import DenseSensing as DenseSensing
+from recovery.operators.dense import PackedSymmetricSensing as PackedSymmetricSensing
+from recovery.operators.dot_test import dot_test as dot_test
+from recovery.operators.normal import NormalSensing as NormalSensing
+from recovery.operators.population import PopulationSensing as PopulationSensing
+from recovery.operators.rank_one import RankOneSensing as RankOneSensing
+from recovery.operators.seeded import SeededGaussianSensing as SeededGaussianSensing

@@ -1,0 +1,102 @@
+"""The interface that every measurement operator offers to every solver."""
+
+import abc
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, ArrayLike, Inexact
+
+from recovery._arrays import matmul
+from recovery.factors import Factors
+
+if TYPE_CHECKING:
+    from recovery.operators.composed import StackedSensing, WeightedSensing
+
+
+def residual_of_squares(residual: Array) -> Array:
+    """The derivative of `r^2 / 2`: the residual itself."""
+    return residual
+
+
+class AbstractOperator(eqx.Module):
+    """A linear map `A` from n1 x n2 matrices to m measurements.
+
+    A family implements `forward` and `adjoint` on dense matrices. The other methods are the hot
+    path of the solvers; a family replaces them where it can do without the dense matrix, or with
+    fewer passes over its data.
+
+    Complex entries are not conjugated in `forward`; `adjoint` conjugates, so that
+    `<A(X), y> = <X, A*(y)>` with the conjugate on the first argument.
+    """
+
+    @property
+    @abc.abstractmethod
+    def in_struct(self) -> jax.ShapeDtypeStruct:
+        """Shape (n1, n2) and dtype of the matrices it acts on."""
+
+    @property
+    @abc.abstractmethod
+    def out_struct(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of its measurements."""
+
+    @abc.abstractmethod
+    def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, "..."]:
+        """`A(X)`."""
+
+    @abc.abstractmethod
+    def adjoint(self, y: Inexact[Array, "..."]) -> Inexact[Array, "n1 n2"]:
+        """`A*(y)`."""
+
+    def forward_factors(self, factors: Factors) -> Inexact[Array, "..."]:
+        """`A(left right^T)`."""
+        return self.forward(factors.matrix)
+
+    def adjoint_factors(
+        self, y: Inexact[Array, "..."], factors: Factors
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+        """`(A*(y) right, A*(y)^T left)`, with `right` and `left` conjugated if complex."""
+        return project(self.adjoint(y), factors)
+
+    def gradient_factors(
+        self,
+        factors: Factors,
+        measurements: Inexact[Array, "..."],
+        loss_derivative: Callable[[Array], Array] = residual_of_squares,
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"], Inexact[Array, "..."]]:
+        """Gradient of a mean loss in both factors, and the residual `r = A(left right^T) - y`.
+
+        The loss is `(1/m) sum_i l(r_i)`; `loss_derivative` is `l'` and acts entry by entry.
+        """
+        residual = self.forward_factors(factors) - measurements
+        dual = loss_derivative(residual) / self.num_measurements
+        left, right = self.adjoint_factors(dual, factors)
+        return left, right, residual
+
+    @property
+    def num_measurements(self) -> int:
+        """m, the number over which the loss takes its mean."""
+        return math.prod(self.out_struct.shape)
+
+    def __add__(self, other: "AbstractOperator") -> "StackedSensing":
+        """Measurements of both operators, one after the other (not the sum of two maps)."""
+        from recovery.operators.composed import StackedSensing
+
+        return StackedSensing((self, other))
+
+    def __mul__(self, weights: Inexact[ArrayLike, "..."]) -> "WeightedSensing":
+        """Measurements scaled by one number, or row by row."""
+        from recovery.operators.composed import WeightedSensing
+
+        return WeightedSensing(self, weights)
+
+    __rmul__ = __mul__
+
+
+def project(
+    back: Inexact[Array, "n1 n2"], factors: Factors
+) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+    """`(D right, D^T left)`, conjugated: the gradient in the factors from that in the matrix."""
+    return matmul(back, factors.right.conj()), matmul(back.T, factors.left.conj())

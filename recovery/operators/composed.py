@@ -1,0 +1,108 @@
+"""Operators made of operators."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Inexact
+
+from recovery._arrays import check_matches, inexact_array
+from recovery.factors import Factors
+from recovery.operators.base import AbstractOperator
+
+
+class StackedSensing(AbstractOperator):
+    """The measurements of several operators in one vector, also written `A + B`."""
+
+    operators: tuple[AbstractOperator, ...]
+
+    def __check_init__(self):
+        if not self.operators:
+            raise ValueError("no operator was given, but at least one is needed.")
+        structs = [operator.in_struct for operator in self.operators]
+        dtypes = [operator.out_struct.dtype for operator in self.operators]
+        if any(struct != structs[0] for struct in structs) or len(set(dtypes)) > 1:
+            given = ", ".join(f"{s.dtype}{list(s.shape)}" for s in structs)
+            raise ValueError(
+                f"the operators act on {given}: stacked ones need the same shape and dtype."
+            )
+
+    @property
+    def in_struct(self) -> jax.ShapeDtypeStruct:
+        return self.operators[0].in_struct
+
+    @property
+    def out_struct(self) -> jax.ShapeDtypeStruct:
+        total = sum(operator.num_measurements for operator in self.operators)
+        return jax.ShapeDtypeStruct((total,), self.operators[0].out_struct.dtype)
+
+    def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, " m"]:
+        return jnp.concatenate([a.forward(x).reshape(-1) for a in self.operators])
+
+    def adjoint(self, y: Inexact[Array, " m"]) -> Inexact[Array, "n1 n2"]:
+        parts = [a.adjoint(part) for a, part in zip(self.operators, self._split(y), strict=True)]
+        return sum(parts[1:], start=parts[0])
+
+    def forward_factors(self, factors: Factors) -> Inexact[Array, " m"]:
+        return jnp.concatenate([a.forward_factors(factors).reshape(-1) for a in self.operators])
+
+    def adjoint_factors(
+        self, y: Inexact[Array, " m"], factors: Factors
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+        parts = [
+            a.adjoint_factors(part, factors)
+            for a, part in zip(self.operators, self._split(y), strict=True)
+        ]
+        left, right = [part[0] for part in parts], [part[1] for part in parts]
+        return sum(left[1:], start=left[0]), sum(right[1:], start=right[0])
+
+    def _split(self, y: Inexact[Array, " m"]) -> list[Array]:
+        check_matches("y", y, self.out_struct)
+        sizes = [operator.num_measurements for operator in self.operators]
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+        return [
+            part.reshape(operator.out_struct.shape)
+            for part, operator in zip(jnp.split(y, ends), self.operators, strict=True)
+        ]
+
+
+class WeightedSensing(AbstractOperator):
+    """`w * A(X)`, also written `w * A`: one number, or one weight for each measurement.
+
+    Weighted least squares is `Problem(w * A, w * y)`: it weighs squared residuals by `|w|^2`.
+    """
+
+    operator: AbstractOperator
+    weights: Inexact[Array, "..."]
+
+    def __init__(self, operator: AbstractOperator, weights: Inexact[ArrayLike, "..."]):
+        self.operator = operator
+        struct = operator.out_struct
+        if isinstance(weights, int | float | complex):  # takes the dtype of the operator
+            self.weights = jnp.asarray(weights, struct.dtype)
+            return
+        self.weights = inexact_array("weights")(weights)
+        needed = struct if self.weights.ndim else jax.ShapeDtypeStruct((), struct.dtype)
+        check_matches("weights", self.weights, needed)
+
+    @property
+    def in_struct(self) -> jax.ShapeDtypeStruct:
+        return self.operator.in_struct
+
+    @property
+    def out_struct(self) -> jax.ShapeDtypeStruct:
+        return self.operator.out_struct
+
+    def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, "..."]:
+        return self.weights * self.operator.forward(x)
+
+    def adjoint(self, y: Inexact[Array, "..."]) -> Inexact[Array, "n1 n2"]:
+        check_matches("y", y, self.out_struct)
+        return self.operator.adjoint(self.weights.conj() * y)
+
+    def forward_factors(self, factors: Factors) -> Inexact[Array, "..."]:
+        return self.weights * self.operator.forward_factors(factors)
+
+    def adjoint_factors(
+        self, y: Inexact[Array, "..."], factors: Factors
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+        check_matches("y", y, self.out_struct)
+        return self.operator.adjoint_factors(self.weights.conj() * y, factors)

@@ -1,0 +1,42 @@
+"""The limit of infinitely many measurements."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact
+
+from recovery._arrays import check_matches
+from recovery.operators.base import AbstractOperator
+
+
+class PopulationSensing(AbstractOperator):
+    """`(1/m) A*A = I`: what m standard Gaussian measurements tend to as m grows.
+
+    Its n1 n2 measurements are the entries of `sqrt(n1 n2) X`, so that the mean over them is the
+    squared Frobenius norm. Gradient descent on it is gradient descent on matrix factorization.
+    """
+
+    _struct: jax.ShapeDtypeStruct = eqx.field(static=True)
+
+    def __init__(self, shape: tuple[int, int], *, dtype: jax.typing.DTypeLike | None = None):
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError(f"shape is {shape}, but two positive sizes (n1, n2) are needed.")
+        self._struct = jax.ShapeDtypeStruct(tuple(shape), jnp.zeros((), dtype or float).dtype)
+
+    @property
+    def in_struct(self) -> jax.ShapeDtypeStruct:
+        return self._struct
+
+    @property
+    def out_struct(self) -> jax.ShapeDtypeStruct:
+        return self._struct
+
+    def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, "n1 n2"]:
+        check_matches("x", x, self.in_struct)
+        return math.sqrt(self.num_measurements) * x
+
+    def adjoint(self, y: Inexact[Array, "n1 n2"]) -> Inexact[Array, "n1 n2"]:
+        check_matches("y", y, self.out_struct)
+        return math.sqrt(self.num_measurements) * y

@@ -1,0 +1,137 @@
+"""Gaussian measurements that are never stored."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact, PRNGKeyArray
+
+from recovery._arrays import HIGHEST, check_key, check_matches, is_concrete
+from recovery.factors import Factors
+from recovery.operators.base import AbstractOperator, project, residual_of_squares
+
+# About a megabyte of double precision: a block is generated and used while it is in cache.
+_BLOCK_ENTRIES = 2**17
+
+
+class SeededGaussianSensing(AbstractOperator):
+    """`<A_i, X>` with standard Gaussian `A_i` regenerated from a key whenever they are needed.
+
+    Row i is drawn from `fold_in(key, i)`, so the matrices do not depend on the size of the blocks
+    in which they are made. They are drawn in single precision and then cast: single and double
+    precision see the same matrices, and generating them, which dominates the cost, is fastest.
+    Memory: one block. A gradient generates every row once.
+
+    Args:
+        key: a threefry key (the default of `jax.random.key`), whose numbers do not change under
+            vmap.
+        num_measurements: m.
+        shape: (n1, n2).
+        dtype: real, of the matrices it acts on; jax's default floating type if None.
+        block_rows: rows generated at a time; chosen for the cache if None.
+    """
+
+    key: PRNGKeyArray
+    _in_struct: jax.ShapeDtypeStruct = eqx.field(static=True)
+    _num_rows: int = eqx.field(static=True)
+    block_rows: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        key: PRNGKeyArray,
+        num_measurements: int,
+        shape: tuple[int, int],
+        *,
+        dtype: jax.typing.DTypeLike | None = None,
+        block_rows: int | None = None,
+    ):
+        check_key(key)
+        if is_concrete(key) and str(jax.random.key_impl(key)) not in ("fry", "threefry2x32"):
+            raise ValueError(
+                f"key is of the kind {jax.random.key_impl(key)}, whose numbers change under vmap: "
+                "use jax.random.key(seed, impl='threefry2x32')."
+            )
+        if num_measurements < 1 or min(shape) < 1:
+            raise ValueError(
+                f"num_measurements {num_measurements} and shape {shape} must all be positive."
+            )
+        dtype = jnp.zeros((), dtype or float).dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(f"dtype {dtype} was asked for, but the matrices are real.")
+        self.key = key
+        self._num_rows = num_measurements
+        self._in_struct = jax.ShapeDtypeStruct(tuple(shape), dtype)
+        self.block_rows = block_rows or max(1, _BLOCK_ENTRIES // (shape[0] * shape[1]))
+
+    @property
+    def in_struct(self) -> jax.ShapeDtypeStruct:
+        return self._in_struct
+
+    @property
+    def out_struct(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self._num_rows,), self.in_struct.dtype)
+
+    def rows(self, index: Array) -> Inexact[Array, "b n"]:
+        """The matrices of the given numbers, flattened, one a row."""
+        count = self.in_struct.shape[0] * self.in_struct.shape[1]
+
+        def draw(i: Array) -> Array:
+            return jax.random.normal(jax.random.fold_in(self.key, i), (count,), jnp.float32)
+
+        return jax.vmap(draw)(index).astype(self.in_struct.dtype)
+
+    def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, " m"]:
+        check_matches("x", x, self.in_struct)
+        vector = x.reshape(-1)
+        _, y = jax.lax.scan(
+            lambda _, index: (None, jnp.matmul(self.rows(index), vector, precision=HIGHEST)),
+            None,
+            self._blocks,
+        )
+        return y.reshape(-1)[: self.num_measurements]
+
+    def adjoint(self, y: Inexact[Array, " m"]) -> Inexact[Array, "n1 n2"]:
+        check_matches("y", y, self.out_struct)
+
+        def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+            index, values = block
+            return total + jnp.matmul(values, self.rows(index), precision=HIGHEST), None
+
+        size = self.in_struct.shape[0] * self.in_struct.shape[1]
+        zero = jnp.zeros(size, self.in_struct.dtype)
+        total, _ = jax.lax.scan(add, zero, (self._blocks, self._in_blocks(y)))
+        return total.reshape(self.in_struct.shape)
+
+    def gradient_factors(
+        self,
+        factors: Factors,
+        measurements: Inexact[Array, " m"],
+        loss_derivative: Callable[[Array], Array] = residual_of_squares,
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"], Inexact[Array, " m"]]:
+        check_matches("factors", factors.struct, self.in_struct)
+        check_matches("measurements", measurements, self.out_struct)
+        vector = factors.matrix.reshape(-1)
+
+        def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
+            index, values = block
+            rows = self.rows(index)
+            residual = jnp.matmul(rows, vector, precision=HIGHEST) - values
+            # Rows past the last one only fill the last block.
+            dual = jnp.where(index < self.num_measurements, loss_derivative(residual), 0)
+            return total + jnp.matmul(dual, rows, precision=HIGHEST), residual
+
+        total, residual = jax.lax.scan(
+            add, jnp.zeros_like(vector), (self._blocks, self._in_blocks(measurements))
+        )
+        back = total.reshape(self.in_struct.shape) / self.num_measurements
+        return *project(back, factors), residual.reshape(-1)[: self.num_measurements]
+
+    @property
+    def _blocks(self) -> Array:
+        num_blocks = -(-self.num_measurements // self.block_rows)
+        return jnp.arange(num_blocks * self.block_rows).reshape(num_blocks, self.block_rows)
+
+    def _in_blocks(self, y: Inexact[Array, " m"]) -> Inexact[Array, "blocks b"]:
+        padding = -self.num_measurements % self.block_rows
+        return jnp.pad(y, (0, padding)).reshape(-1, self.block_rows)

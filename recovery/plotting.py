@@ -1,0 +1,58 @@
+"""Drawing of arrays on matplotlib axes. Knows no solver and no problem."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+# Okabe and Ito (2008): distinguishable with every common form of colour blindness.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINESTYLES = ("-", "--", "-.", (0, (1, 1)))
+
+
+def line_style(index: int) -> dict:
+    """Colour and dashes of curve number `index`: each pair of neighbours differs in both."""
+    return {
+        "color": COLORS[index % len(COLORS)],
+        "linestyle": _LINESTYLES[index % len(_LINESTYLES)],
+    }
+
+
+def curves(
+    ax: Axes, steps: ArrayLike, values: ArrayLike, *, label: str, index: int, lower: float = 0.0
+) -> None:
+    """The geometric mean of several runs with the band from the smallest to the largest.
+
+    Args:
+        values: one run (rows,) or several (runs, rows). Zero and non-finite entries are left out,
+            as are entries below `lower`, for example a rounding floor.
+    """
+    runs = np.atleast_2d(np.asarray(values, dtype=float))
+    runs = np.where(np.isfinite(runs) & (runs > lower), runs, np.nan)
+    seen = ~np.all(np.isnan(runs), axis=0)
+    steps, runs = np.asarray(steps)[seen], runs[:, seen]
+    style = line_style(index)
+    ax.plot(steps, np.exp(np.nanmean(np.log(runs), axis=0)), label=label, linewidth=1.6, **style)
+    if runs.shape[0] > 1:
+        low, high = np.nanmin(runs, axis=0), np.nanmax(runs, axis=0)
+        ax.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def theory_line(ax: Axes, x: ArrayLike, y: ArrayLike, *, label: str | None = None) -> None:
+    """A prediction beside the data: thin, grey, dotted, above the curves."""
+    ax.plot(x, y, color="0.25", linestyle=(0, (1, 2)), linewidth=1.3, label=label, zorder=5)
+
+
+def finish(
+    ax: Axes, *, xlabel: str, ylabel: str, title: str = "", scale: Sequence[str] = ("linear", "log")
+) -> None:
+    """Scales, labels, a light grid and the legend."""
+    ax.set_xscale(scale[0])
+    ax.set_yscale(scale[1])
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.set_title(title, fontsize="medium")
+    ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize="small", framealpha=0.9)

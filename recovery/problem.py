@@ -1,0 +1,46 @@
+"""Data of one recovery problem."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact
+
+from recovery._arrays import check_matches, inexact_array, is_concrete
+from recovery.factors import Factors
+from recovery.operators import AbstractOperator, NormalSensing
+
+
+class Problem(eqx.Module):
+    """Find the low-rank `X` behind `measurements = operator(X) + corruption`.
+
+    `truth` is for metrics and plots; no solver reads it.
+
+    Raises ValueError or TypeError for measurements whose shape or dtype is not the operator's or
+    that hold NaN or infinity, and for a truth of another shape or dtype.
+    """
+
+    operator: AbstractOperator
+    measurements: Inexact[Array, "..."] = eqx.field(converter=inexact_array("measurements"))
+    truth: Factors | None = None
+
+    def __check_init__(self):
+        check_matches("measurements", self.measurements, self.operator.out_struct)
+        if is_concrete(self.measurements):
+            bad = int(jnp.sum(~jnp.isfinite(self.measurements)))
+            if bad:
+                raise ValueError(
+                    f"measurements hold {bad} entries that are NaN or infinite: drop them together "
+                    "with their rows of the operator."
+                )
+        if self.truth is not None:
+            check_matches("truth", self.truth.struct, self.operator.in_struct)
+
+    def normal_equations(self) -> "Problem":
+        """The same least-squares problem with `(1/m) A*A` precomputed.
+
+        A step then costs one read of an (n1 n2) x (n1 n2) matrix whatever m is: worth it for
+        m > n1 n2 / 2 and hundreds of steps. Only for solvers of the squared loss.
+        """
+        back_projection = self.operator.adjoint(self.measurements) / self.operator.num_measurements
+        return Problem(
+            NormalSensing.from_operator(self.operator), back_projection, truth=self.truth
+        )

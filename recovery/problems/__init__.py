@@ -1,0 +1,3 @@
+from recovery.problems.sensing import matrix_sensing as matrix_sensing
+from recovery.problems.sensing import measure as measure
+from recovery.problems.sensing import random_truth as random_truth

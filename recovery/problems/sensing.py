@@ -1,0 +1,132 @@
+"""Synthetic matrix sensing problems whose truth is known."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike, PRNGKeyArray, Real
+
+from recovery._arrays import check_key, check_matches, check_number, check_rank
+from recovery.factors import Factors
+from recovery.operators import AbstractOperator, DenseSensing, PopulationSensing
+from recovery.problem import Problem
+
+
+def matrix_sensing(
+    key: PRNGKeyArray,
+    *,
+    shape: tuple[int, int],
+    rank: int,
+    num_measurements: int | None,
+    singular_values: Real[ArrayLike, " rank"] | None = None,
+    symmetric: bool = False,
+    noise_std: float = 0.0,
+    outlier_fraction: float = 0.0,
+    outlier_std: float = 10.0,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> Problem:
+    """A random matrix of low rank, seen through standard Gaussian measurements.
+
+    Args:
+        num_measurements: m matrices with independent N(0, 1) entries, not symmetric ones; None is
+            the limit of infinitely many (`PopulationSensing`).
+        singular_values: of the truth, `rank` numbers; all 1 if None.
+        symmetric: the truth is `U diag(singular_values) U^T`.
+        noise_std, outlier_fraction, outlier_std: corruption of the measurements, see `measure`.
+        dtype: real or complex; jax's default floating type if None.
+    """
+    check_key(key)
+    if num_measurements is not None and num_measurements < 1:
+        raise ValueError(
+            f"num_measurements is {num_measurements}, but at least 1 is needed; None stands for "
+            "infinitely many."
+        )
+    truth_key, operator_key, corruption_key = jax.random.split(key, 3)
+    truth = random_truth(
+        truth_key,
+        shape=shape,
+        rank=rank,
+        singular_values=singular_values,
+        symmetric=symmetric,
+        dtype=dtype,
+    )
+    if num_measurements is None:
+        operator = PopulationSensing(shape, dtype=dtype)
+    else:
+        stack = (num_measurements, *shape)
+        operator = DenseSensing(jax.random.normal(operator_key, stack, dtype or float))
+    return measure(
+        corruption_key,
+        operator,
+        truth,
+        noise_std=noise_std,
+        outlier_fraction=outlier_fraction,
+        outlier_std=outlier_std,
+    )
+
+
+def random_truth(
+    key: PRNGKeyArray,
+    *,
+    shape: tuple[int, int],
+    rank: int,
+    singular_values: Real[ArrayLike, " rank"] | None = None,
+    symmetric: bool = False,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> Factors:
+    """Factors of a matrix with the given singular values and uniformly random singular vectors."""
+    check_key(key)
+    check_rank(rank, shape)
+    dtype = jnp.zeros((), dtype or float).dtype
+    values = jnp.ones(rank) if singular_values is None else jnp.asarray(singular_values)
+    if values.shape != (rank,):
+        raise ValueError(
+            f"singular_values has shape {values.shape}, but rank {rank} needs ({rank},)."
+        )
+    if symmetric and shape[0] != shape[1]:
+        raise ValueError(f"shape is {shape}, but a symmetric truth is square.")
+    left_key, right_key = jax.random.split(key)
+    root = jnp.sqrt(values).astype(dtype)
+    left = _haar(left_key, shape[0], rank, dtype) * root[None, :]
+    if symmetric:
+        return Factors.symmetric(left)
+    return Factors(left, _haar(right_key, shape[1], rank, dtype) * root[None, :])
+
+
+def measure(
+    key: PRNGKeyArray,
+    operator: AbstractOperator,
+    truth: Factors,
+    *,
+    noise_std: float = 0.0,
+    outlier_fraction: float = 0.0,
+    outlier_std: float = 10.0,
+) -> Problem:
+    """The problem of recovering `truth` from `operator`, with corrupted measurements.
+
+    Args:
+        noise_std: standard deviation of Gaussian noise on every measurement.
+        outlier_fraction: probability, below 1, with which a measurement is hit by an outlier.
+        outlier_std: standard deviation of the outliers, Gaussian and added to the measurement.
+    """
+    check_key(key)
+    check_matches("truth", truth.struct, operator.in_struct)
+    check_number("noise_std", noise_std, low=0)
+    check_number("outlier_fraction", outlier_fraction, low=0)
+    check_number("1 - outlier_fraction", 1 - outlier_fraction, low=0, strict=True)
+    check_number("outlier_std", outlier_std, low=0)
+    struct = operator.out_struct
+    noise_key, where_key, outlier_key = jax.random.split(key, 3)
+    noise = jax.random.normal(noise_key, struct.shape, struct.dtype)
+    outliers = jax.random.normal(outlier_key, struct.shape, struct.dtype)
+    hit = jax.random.bernoulli(where_key, outlier_fraction, struct.shape)
+    corruption = jnp.asarray(noise_std, struct.dtype) * noise + jnp.where(
+        hit, jnp.asarray(outlier_std, struct.dtype) * outliers, 0
+    )
+    return Problem(operator, operator.forward_factors(truth) + corruption, truth)
+
+
+def _haar(key: PRNGKeyArray, size: int, rank: int, dtype: jnp.dtype) -> jax.Array:
+    """Orthonormal columns, uniformly distributed."""
+    q, r = jnp.linalg.qr(jax.random.normal(key, (size, rank), dtype))
+    # Without the signs (phases) of r the columns are not uniform (Mezzadri 2007).
+    diagonal = jnp.diag(r)
+    return q * (diagonal / jnp.abs(diagonal))[None, :]

@@ -1,0 +1,45 @@
+"""A progress bar that a compiled loop can drive."""
+
+import jax
+from jaxtyping import Array, Int
+from tqdm import tqdm
+
+_REPORTS = 100  # about so many calls out of the compiled loop a solve
+
+
+class _Bar:
+    """One bar on the screen; reports may arrive late or out of order, or from several lanes."""
+
+    def __init__(self):
+        self.bar: tqdm | None = None
+
+    def show(self, step: int, total: int) -> None:
+        if self.bar is None or self.bar.total != total:
+            self.close()
+            # disable=None: silent where no terminal is watching.
+            self.bar = tqdm(total=total, desc="solve", unit="step", disable=None)
+        self.bar.update(max(0, step - self.bar.n))
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+_bar = _Bar()
+
+
+def report(step: Int[Array, ""], chunk: Int[Array, ""], num_chunks: int, max_steps: int) -> None:
+    """Called inside a compiled loop after each of `num_chunks` chunks."""
+
+    def show() -> None:
+        jax.debug.callback(lambda step: _bar.show(int(step), max_steps), step)
+
+    stride = max(1, num_chunks // _REPORTS)
+    jax.lax.cond((chunk % stride == 0) | (step == max_steps), show, lambda: None)
+
+
+def finish() -> None:
+    """Wait for the last report and take the bar down."""
+    jax.effects_barrier()
+    _bar.close()

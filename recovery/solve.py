@@ -1,0 +1,173 @@
+"""The only loop of the library."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from recovery import progress as progress_bar
+from recovery._arrays import check_key, is_concrete
+from recovery.factors import Factors
+from recovery.problem import Problem
+from recovery.results import RESULTS
+from recovery.solvers.base import AbstractSolver
+
+Metric = Callable[[Problem, Factors], Array]
+
+
+class Solution(eqx.Module):
+    """What a solve returns.
+
+    Attributes:
+        value: the estimate after the last step.
+        result: a member of `RESULTS`; `RESULTS[result]` is its sentence.
+        num_steps: steps taken in this call.
+        trace: "step" and one array for each entry of `record`, one row every `record_every` steps;
+            row 0 is the start, rows after the stop are NaN.
+        state: the solver's state after the last step; pass it as `start` to continue.
+    """
+
+    value: Factors
+    result: RESULTS
+    num_steps: Int[Array, ""]
+    trace: dict[str, Array]
+    state: PyTree
+
+
+class SolveError(RuntimeError):
+    """A solve ended in a numerical failure. `solution` holds all that was computed."""
+
+    def __init__(self, message: str, solution: Solution):
+        super().__init__(message)
+        self.solution = solution
+
+
+def solve(
+    problem: Problem,
+    solver: AbstractSolver,
+    start: Factors | PyTree = None,
+    *,
+    key: PRNGKeyArray | None = None,
+    max_steps: int,
+    record_every: int = 1,
+    record: Mapping[str, Metric] | None = None,
+    progress: bool = False,
+    throw: bool = True,
+) -> Solution:
+    """Run `solver` on `problem` from `start` until it stops or `max_steps` are taken.
+
+    The whole solve is one compiled program, compiled again only for new shapes, dtypes, metrics,
+    `max_steps` or `record_every`. It runs under `jax.jit` and `jax.vmap`.
+
+    Args:
+        start: factors, or the `state` of an earlier solution, which is continued as if it had
+            never stopped (steps and trace count from 0 again).
+        key: for solvers that draw random numbers.
+        max_steps: at least 0, a multiple of `record_every`.
+        record: metrics by name, evaluated every `record_every` steps; see `recovery.metrics`.
+        progress: show a bar where a terminal is watching.
+        throw: raise `SolveError` if the iterate became non-finite. Running out of steps is no
+            failure: look at `result`.
+    """
+    record = dict(record or {})
+    _check_numbers(max_steps, record_every, record)
+    if key is not None:
+        check_key(key)
+    if start is None or isinstance(start, Factors):
+        solver.validate(problem, start)
+    solution = _compiled_solve(
+        problem, solver, start, key, max_steps, record_every, tuple(record.items()), progress
+    )
+    failed = solution.result == RESULTS.nonfinite
+    if not is_concrete(failed):
+        return eqx.error_if(solution, failed, RESULTS[RESULTS.nonfinite]) if throw else solution
+    if progress:
+        progress_bar.finish()
+    if throw and failed:
+        raise SolveError(f"Step {solution.num_steps}: {RESULTS[solution.result]}", solution)
+    return solution
+
+
+class _Loop(eqx.Module):
+    state: PyTree
+    step: Int[Array, ""]
+    result: RESULTS
+    trace: dict[str, Array]
+
+
+@eqx.filter_jit
+def _compiled_solve(
+    problem: Problem,
+    solver: AbstractSolver,
+    start: Any,
+    key: PRNGKeyArray | None,
+    max_steps: int,
+    record_every: int,
+    record: tuple[tuple[str, Metric], ...],
+    progress: bool,
+) -> Solution:
+    fresh = start is None or isinstance(start, Factors)
+    state = solver.init(problem, start, key) if fresh else start
+    num_chunks = max_steps // record_every
+
+    def measure(state: PyTree) -> dict[str, Array]:
+        factors = solver.estimate(problem, state)
+        return {name: _inexact(metric(problem, factors)) for name, metric in record}
+
+    def unfinished(loop: _Loop) -> Array:
+        return (loop.result == RESULTS.running) & (loop.step < max_steps)
+
+    def advance(loop: _Loop) -> _Loop:
+        state = solver.step(problem, loop.state)
+        return _Loop(state, loop.step + 1, solver.terminate(problem, state), loop.trace)
+
+    def chunk(loop: _Loop) -> _Loop:
+        row = loop.step // record_every + 1
+        end = row * record_every
+        loop = jax.lax.while_loop(lambda x: unfinished(x) & (x.step < end), advance, loop)
+
+        def put(column: Array, value: Array) -> Array:
+            return column.at[row].set(jnp.where(loop.step == end, value, jnp.nan))
+
+        trace = jax.tree.map(put, loop.trace, measure(loop.state))
+        if progress:
+            progress_bar.report(loop.step, row, num_chunks, max_steps)
+        return eqx.tree_at(lambda x: x.trace, loop, trace)
+
+    first = measure(state)
+    trace = jax.tree.map(
+        lambda v: jnp.full((num_chunks + 1, *v.shape), jnp.nan, v.dtype).at[0].set(v), first
+    )
+    zero = jnp.asarray(0)
+    loop = _Loop(state, zero, solver.terminate(problem, state), trace)
+    loop = jax.lax.while_loop(unfinished, chunk, loop)
+    out_of_steps = loop.result == RESULTS.running
+    return Solution(
+        value=solver.estimate(problem, loop.state),
+        result=RESULTS.where(out_of_steps, RESULTS.max_steps_reached, loop.result),
+        num_steps=loop.step,
+        trace={"step": record_every * jnp.arange(num_chunks + 1), **loop.trace},
+        state=loop.state,
+    )
+
+
+def _inexact(value: Any) -> Array:
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
+
+
+def _check_numbers(max_steps: Any, record_every: Any, record: dict[str, Metric]) -> None:
+    for name, value, low in (("max_steps", max_steps, 0), ("record_every", record_every, 1)):
+        if not isinstance(value, int | np.integer) or value < low:
+            raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
+    if max_steps % record_every:
+        raise ValueError(
+            f"max_steps {max_steps} is no multiple of record_every {record_every}: take "
+            f"max_steps={max_steps + -max_steps % record_every}."
+        )
+    if "step" in record:
+        raise ValueError("record has an entry 'step', which the trace already holds: rename it.")

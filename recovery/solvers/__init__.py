@@ -1,0 +1,18 @@
+from recovery.solvers.alternating_gauss_newton import (
+    AlternatingGaussNewton as AlternatingGaussNewton,
+)
+from recovery.solvers.base import AbstractDescent as AbstractDescent
+from recovery.solvers.base import AbstractSolver as AbstractSolver
+from recovery.solvers.base import DescentState as DescentState
+from recovery.solvers.gradient_descent import (
+    AsymmetricGradientDescent as AsymmetricGradientDescent,
+)
+from recovery.solvers.gradient_descent import SymmetricGradientDescent as SymmetricGradientDescent
+from recovery.solvers.modified_step import ModifiedStep as ModifiedStep
+from recovery.solvers.modified_step import rescale_columns as rescale_columns
+from recovery.solvers.preconditioned import (
+    AsymmetricPreconditionedDescent as AsymmetricPreconditionedDescent,
+)
+from recovery.solvers.preconditioned import (
+    SymmetricPreconditionedDescent as SymmetricPreconditionedDescent,
+)
