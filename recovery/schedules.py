@@ -5,7 +5,7 @@ numbers are arrays, so that a sweep over them compiles once.
 """
 
 import abc
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from recovery._arrays import check_number
 from recovery.factors import Factors
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What a schedule may look at; every descent state has it."""
 

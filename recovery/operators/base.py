@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, ArrayLike, Inexact
+from jaxtyping import Array, ArrayLike, Inexact, Num
 
 from recovery._arrays import matmul
 from recovery.factors import Factors
@@ -86,7 +86,7 @@ class AbstractOperator(eqx.Module):
 
         return StackedSensing((self, other))
 
-    def __mul__(self, weights: Inexact[ArrayLike, "..."]) -> "WeightedSensing":
+    def __mul__(self, weights: Num[ArrayLike, "..."]) -> "WeightedSensing":
         """Measurements scaled by one number, or row by row."""
         from recovery.operators.composed import WeightedSensing
 

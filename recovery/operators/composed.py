@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Inexact
+from jaxtyping import Array, ArrayLike, Inexact, Num
 
 from recovery._arrays import check_matches, inexact_array
 from recovery.factors import Factors
@@ -73,7 +73,7 @@ class WeightedSensing(AbstractOperator):
     operator: AbstractOperator
     weights: Inexact[Array, "..."]
 
-    def __init__(self, operator: AbstractOperator, weights: Inexact[ArrayLike, "..."]):
+    def __init__(self, operator: AbstractOperator, weights: Num[ArrayLike, "..."]):
         self.operator = operator
         struct = operator.out_struct
         if isinstance(weights, int | float | complex):  # takes the dtype of the operator

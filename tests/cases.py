@@ -1,0 +1,119 @@
+"""Tables of operators and solvers; the contract tests run over every row."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recovery import Factors, Problem, operators, problems, schedules, solvers, starts
+
+KEY = jax.random.key(7)
+N1, N2, M = 6, 5, 24
+
+
+def normal(tag: int, shape: tuple[int, ...], dtype=jnp.float64) -> jax.Array:
+    return jax.random.normal(jax.random.fold_in(KEY, tag), shape, dtype)
+
+
+def _dense(dtype) -> operators.DenseSensing:
+    return operators.DenseSensing(normal(1, (M, N1, N2), dtype))
+
+
+def _rank_one(dtype) -> operators.RankOneSensing:
+    return operators.RankOneSensing(normal(2, (M, N1), dtype), normal(3, (M, N2), dtype))
+
+
+def _seeded(dtype) -> operators.SeededGaussianSensing:
+    return operators.SeededGaussianSensing(KEY, M, (N1, N2), dtype=dtype, block_rows=7)
+
+
+REAL = {
+    "dense": _dense,
+    "packed_symmetric": lambda dtype: operators.PackedSymmetricSensing.from_matrices(
+        normal(4, (M, N1, N1), dtype)
+    ),
+    "rank_one": _rank_one,
+    "seeded": _seeded,
+    "population": lambda dtype: operators.PopulationSensing((N1, N2), dtype=dtype),
+    "normal": lambda dtype: operators.NormalSensing.from_operator(_dense(dtype)),
+    "stacked": lambda dtype: _dense(dtype) + _rank_one(dtype) + _seeded(dtype),
+    "scaled": lambda dtype: 0.5 * _rank_one(dtype),
+    "weighted": lambda dtype: _dense(dtype) * normal(5, (M,), dtype),
+}
+COMPLEX = {
+    name: REAL[name] for name in ("dense", "rank_one", "population", "normal", "scaled", "weighted")
+} | {"stacked": lambda dtype: _dense(dtype) + _rank_one(dtype)}
+
+OPERATORS: list[tuple[str, Callable[[], operators.AbstractOperator]]] = [
+    (f"{name}-{np.dtype(dtype).name}", lambda build=build, dtype=dtype: build(dtype))
+    for table, dtypes in (
+        (REAL, (jnp.float32, jnp.float64)),
+        (COMPLEX, (jnp.complex64, jnp.complex128)),
+    )
+    for name, build in table.items()
+    for dtype in dtypes
+]
+
+
+@dataclass(frozen=True)
+class SolverCase:
+    """A solver with the start it needs, both functions so that collecting tests compiles nothing.
+
+    Args:
+        build: from a positive step scale; 1 is a step that converges.
+    """
+
+    build: Callable[[float], solvers.AbstractSolver]
+    symmetric: bool
+
+
+def _modified(scale: float) -> solvers.ModifiedStep:
+    return solvers.ModifiedStep(solvers.AsymmetricGradientDescent(0.2 * scale), 4, 0.8)
+
+
+SOLVERS: dict[str, SolverCase] = {
+    "symmetric_gradient_descent": SolverCase(
+        lambda s: solvers.SymmetricGradientDescent(0.2 * s), True
+    ),
+    "asymmetric_gradient_descent": SolverCase(
+        lambda s: solvers.AsymmetricGradientDescent(0.2 * s), False
+    ),
+    "polyak_gradient_descent": SolverCase(
+        lambda s: solvers.AsymmetricGradientDescent(schedules.Polyak(0.0 * s)), False
+    ),
+    "modified_step": SolverCase(_modified, False),
+    "symmetric_scaled_gd": SolverCase(
+        lambda s: solvers.SymmetricPreconditionedDescent(0.4 * s, 1e-2), True
+    ),
+    "symmetric_precgd": SolverCase(lambda s: solvers.SymmetricPreconditionedDescent(0.3 * s), True),
+    "asymmetric_scaled_gd": SolverCase(
+        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s, 1e-2), False
+    ),
+    "asymmetric_precgd": SolverCase(
+        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s), False
+    ),
+    "alternating_gauss_newton": SolverCase(
+        lambda s: solvers.AlternatingGaussNewton(0.5 * s), False
+    ),
+}
+
+
+def sensing_problem(dtype=jnp.float64) -> Problem:
+    """A well-posed symmetric truth of rank 2 seen by 400 dense measurements."""
+    return problems.matrix_sensing(
+        KEY,
+        shape=(8, 8),
+        rank=2,
+        num_measurements=400,
+        singular_values=[1.0, 0.6],
+        symmetric=True,
+        dtype=dtype,
+    )
+
+
+def start_for(case: SolverCase, rank: int = 2, scale: float = 0.5, dtype=jnp.float64) -> Factors:
+    if case.symmetric:
+        return starts.random_symmetric(KEY, 8, rank, scale, dtype=dtype)
+    return starts.random_factors(KEY, (8, 8), rank, scale, scale / 3, dtype=dtype)
