@@ -11,7 +11,8 @@ from recovery._arrays import check_ndim, check_rank, inexact_array, matmul
 class Factors(eqx.Module):
     """The matrix `X = left right^T` of rank at most k.
 
-    A symmetric matrix is `Factors.symmetric(U)`, that is `U U^T` (`U U^H` if complex).
+    A symmetric matrix is `Factors.symmetric(U)`, that is `U U^T` (`U U^H` if complex). Batches
+    are made by `jax.vmap`.
     """
 
     left: Inexact[Array, "n1 k"] = eqx.field(converter=inexact_array("left"))
@@ -45,8 +46,8 @@ class Factors(eqx.Module):
         return cls(u[:, :rank] * root[None, :], vh[:rank].T * root[None, :])
 
     @property
-    def matrix(self) -> Inexact[Array, "n1 n2"]:
-        return matmul(self.left, self.right.T)
+    def matrix(self) -> Inexact[Array, "*batch n1 n2"]:
+        return matmul(self.left, self.right.mT)
 
     @property
     def shape(self) -> tuple[int, int]:

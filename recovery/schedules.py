@@ -77,7 +77,9 @@ class Polyak(AbstractSchedule):
     """`(f - optimal_value) / |gradient of f|^2` (Polyak 1969).
 
     Args:
-        optimal_value: the smallest value of the solver's loss, 0 without noise.
+        optimal_value: the smallest value of `metrics.loss`, 0 without noise.
+
+    It needs the loss itself, which `NormalSensing` does not keep: use the original operator.
     """
 
     optimal_value: Real[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)

@@ -1,5 +1,7 @@
 """Where solvers begin. Pure functions that return `Factors`."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, PRNGKeyArray, Real
@@ -70,7 +72,7 @@ def spectral(
     v = _random_basis(key, n2, width, problem)
     u = _orthonormal(_times(problem, v))
 
-    def iterate(_: int, u: Array) -> Array:
+    def iterate(_: Array, u: Array) -> Array:
         return _orthonormal(_times(problem, _orthonormal(_transpose_times(problem, u))))
 
     u = jax.lax.fori_loop(0, num_iterations, iterate, u)
@@ -109,7 +111,7 @@ def _gaussian(
 ) -> Inexact[Array, "n k"]:
     check_number("scale", scale, low=0)
     draw = jax.random.normal(key, (size, rank), dtype or float)
-    return jnp.asarray(scale, draw.dtype) / jnp.sqrt(jnp.asarray(size, draw.real.dtype)) * draw
+    return jnp.asarray(scale / math.sqrt(size), draw.dtype) * draw
 
 
 def _random_basis(

@@ -8,4 +8,4 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Shapes and types in annotations are checked at every call from here on.
-install_import_hook("recovery", "beartype.beartype").__enter__()
+install_import_hook("recovery", "runtime_types.check").__enter__()

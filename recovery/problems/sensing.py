@@ -1,5 +1,7 @@
 """Synthetic matrix sensing problems whose truth is known."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, PRNGKeyArray, Real
@@ -16,7 +18,7 @@ def matrix_sensing(
     shape: tuple[int, int],
     rank: int,
     num_measurements: int | None,
-    singular_values: Real[ArrayLike, " rank"] | None = None,
+    singular_values: Sequence[float] | Real[ArrayLike, " rank"] | None = None,
     symmetric: bool = False,
     noise_std: float = 0.0,
     outlier_fraction: float = 0.0,
@@ -68,7 +70,7 @@ def random_truth(
     *,
     shape: tuple[int, int],
     rank: int,
-    singular_values: Real[ArrayLike, " rank"] | None = None,
+    singular_values: Sequence[float] | Real[ArrayLike, " rank"] | None = None,
     symmetric: bool = False,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Factors:
@@ -129,4 +131,4 @@ def _haar(key: PRNGKeyArray, size: int, rank: int, dtype: jnp.dtype) -> jax.Arra
     q, r = jnp.linalg.qr(jax.random.normal(key, (size, rank), dtype))
     # Without the signs (phases) of r the columns are not uniform (Mezzadri 2007).
     diagonal = jnp.diag(r)
-    return q * (diagonal / jnp.abs(diagonal))[None, :]
+    return q * (diagonal / jnp.abs(diagonal).astype(dtype))[None, :]

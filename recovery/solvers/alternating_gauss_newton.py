@@ -10,7 +10,7 @@ from recovery._arrays import matmul
 from recovery.factors import Factors
 from recovery.problem import Problem
 from recovery.schedules import AbstractSchedule, step_size_schedule
-from recovery.solvers.base import AbstractDescent, DescentState, tolerance_array
+from recovery.solvers.base import AbstractDescent, DescentState, scalar, tolerance_array
 from recovery.solvers.preconditioned import gram
 
 
@@ -34,7 +34,7 @@ class AlternatingGaussNewton(AbstractDescent):
     symmetric: ClassVar[bool] = False
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta = self.step_size(state)
+        eta = scalar(self.step_size, state)
         f, g = state.factors.left, state.factors.right
         f = f - eta * matmul(state.gradient.left, pseudo_inverse(gram(g).conj()))
         _, gradient, _ = problem.operator.gradient_factors(Factors(f, g), problem.measurements)

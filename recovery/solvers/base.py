@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, Real
+from jaxtyping import Array, Bool, Inexact, Int, PRNGKeyArray, PyTree, Real
 
 from recovery._arrays import check_matches, check_number, is_concrete
 from recovery.factors import Factors
 from recovery.problem import Problem
 from recovery.results import RESULTS
+from recovery.schedules import AbstractSchedule
 
 
 class AbstractSolver(eqx.Module):
@@ -95,6 +96,11 @@ class AbstractDescent(AbstractSolver):
         square = jnp.vdot(residual, residual).real
         loss = square / (2 * operator.num_measurements)
         return DescentState(factors, gradient, loss, jnp.sqrt(square) / norm, norm, step)
+
+
+def scalar(schedule: AbstractSchedule, state: DescentState) -> Inexact[Array, ""]:
+    """The schedule's number for the next step, in the dtype of the factors."""
+    return schedule(state).astype(state.factors.left.dtype)
 
 
 def tolerance_array(value: Any) -> Any:

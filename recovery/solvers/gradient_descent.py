@@ -8,7 +8,7 @@ from jaxtyping import Array, Real
 from recovery.factors import Factors
 from recovery.problem import Problem
 from recovery.schedules import AbstractSchedule, step_size_schedule
-from recovery.solvers.base import AbstractDescent, DescentState, tolerance_array
+from recovery.solvers.base import AbstractDescent, DescentState, scalar, tolerance_array
 
 
 class SymmetricGradientDescent(AbstractDescent):
@@ -27,7 +27,7 @@ class SymmetricGradientDescent(AbstractDescent):
     symmetric: ClassVar[bool] = True
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta = self.step_size(state)
+        eta = scalar(self.step_size, state)
         u = state.factors.left - eta * state.gradient.left
         return self.move(problem, state, Factors.symmetric(u))
 
@@ -49,7 +49,7 @@ class AsymmetricGradientDescent(AbstractDescent):
     symmetric: ClassVar[bool] = False
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta = self.step_size(state)
+        eta = scalar(self.step_size, state)
         f = state.factors.left - eta * state.gradient.left
         g = state.factors.right - eta * state.gradient.right
         return self.move(problem, state, Factors(f, g))

@@ -16,7 +16,7 @@ from recovery.schedules import (
     damping_schedule,
     step_size_schedule,
 )
-from recovery.solvers.base import AbstractDescent, DescentState, tolerance_array
+from recovery.solvers.base import AbstractDescent, DescentState, scalar, tolerance_array
 
 
 class SymmetricPreconditionedDescent(AbstractDescent):
@@ -39,7 +39,7 @@ class SymmetricPreconditionedDescent(AbstractDescent):
     symmetric: ClassVar[bool] = True
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta, damping = self.step_size(state), self.damping(state)
+        eta, damping = scalar(self.step_size, state), scalar(self.damping, state)
         u = state.factors.left
         direction = divide(state.gradient.left, gram(u), damping)
         return self.move(problem, state, Factors.symmetric(u - eta * direction))
@@ -65,7 +65,7 @@ class AsymmetricPreconditionedDescent(AbstractDescent):
     symmetric: ClassVar[bool] = False
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta, damping = self.step_size(state), self.damping(state)
+        eta, damping = scalar(self.step_size, state), scalar(self.damping, state)
         f, g = state.factors.left, state.factors.right
         both = gram(f) + gram(g).conj()
         next_f = f - eta * divide(state.gradient.left, both, damping)
@@ -78,8 +78,8 @@ def gram(factor: Inexact[Array, "n k"]) -> Inexact[Array, "k k"]:
 
 
 def divide(
-    direction: Inexact[Array, "n k"], matrix: Inexact[Array, "k k"], damping: Real[Array, ""]
+    direction: Inexact[Array, "n k"], matrix: Inexact[Array, "k k"], damping: Inexact[Array, ""]
 ) -> Inexact[Array, "n k"]:
     """`direction (matrix + damping I)^(-1)` for a Hermitian positive matrix."""
-    damped = matrix + damping.astype(matrix.dtype) * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    damped = matrix + damping * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     return jsl.cho_solve(jsl.cho_factor(damped), direction.conj().T).conj().T

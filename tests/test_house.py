@@ -1,0 +1,62 @@
+"""The rules of the house that a reader relies on."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# A module may import those of an earlier layer, or of its own.
+LAYERS = [
+    {"_arrays", "results", "progress", "plotting", "factors"},
+    {"operators"},
+    {"problem"},
+    {"metrics", "problems", "schedules", "starts"},
+    {"solvers"},
+    {"solve"},
+]
+FILES = sorted(
+    p for p in (ROOT / "recovery").rglob("*.py") if p.parent.name + p.name != "recovery__init__.py"
+)
+
+
+def layer_of(name: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+
+
+def imported(path: Path) -> set[str]:
+    """First names below `recovery` that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("recovery"):
+            parts = node.module.split(".")[1:]
+            names |= {parts[0]} if parts else {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    own = path.relative_to(ROOT / "recovery").parts[0].removesuffix(".py")
+    assert all(layer_of(name) <= layer_of(own) for name in imported(path))
+
+
+def test_plotting_knows_nothing_of_the_library():
+    assert imported(ROOT / "recovery" / "plotting.py") == set()
+
+
+def test_library_never_touches_the_configuration_of_jax():
+    calls = [
+        (path.name, node.lineno)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("config.update")
+    ]
+    assert calls == []
+
+
+def test_the_only_loop_over_steps_is_in_solve():
+    for path in (ROOT / "recovery" / "solvers").glob("*.py"):
+        text = path.read_text()
+        assert "while_loop" not in text, path
+        assert "fori_loop" not in text, path
+        assert ".truth" not in text, path
