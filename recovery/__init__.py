@@ -1,5 +1,7 @@
 """Solvers for low-rank and bilinear recovery on JAX."""
 
+from importlib.metadata import version as _version
+
 from recovery import metrics as metrics
 from recovery import operators as operators
 from recovery import problems as problems
@@ -12,3 +14,5 @@ from recovery.results import RESULTS as RESULTS
 from recovery.solve import Solution as Solution
 from recovery.solve import SolveError as SolveError
 from recovery.solve import solve as solve
+
+__version__ = _version("recovery")

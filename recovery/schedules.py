@@ -5,7 +5,7 @@ numbers are arrays, so that a sweep over them compiles once.
 """
 
 import abc
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -28,6 +28,13 @@ class Progress(Protocol):
 
 
 class AbstractSchedule(eqx.Module):
+    """A number for each step.
+
+    `needs_loss` says that it reads the loss itself and not only its gradient.
+    """
+
+    needs_loss: ClassVar[bool] = False
+
     @abc.abstractmethod
     def __call__(self, state: Progress) -> Real[Array, ""]:
         """The number for the step that starts in `state`, in the precision of its loss."""
@@ -65,6 +72,7 @@ class LossRoot(AbstractSchedule):
     """
 
     scale: Real[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
+    needs_loss: ClassVar[bool] = True
 
     def __check_init__(self):
         check_number("scale", self.scale, low=0)
@@ -78,11 +86,10 @@ class Polyak(AbstractSchedule):
 
     Args:
         optimal_value: the smallest value of `metrics.loss`, 0 without noise.
-
-    It needs the loss itself, which `NormalSensing` does not keep: use the original operator.
     """
 
     optimal_value: Real[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    needs_loss: ClassVar[bool] = True
 
     def __call__(self, state: Progress) -> Real[Array, ""]:
         gap = state.loss - self.optimal_value.astype(state.loss.dtype)

@@ -94,12 +94,14 @@ SOLVERS: dict[str, SolverCase] = {
     "symmetric_scaled_gd": SolverCase(
         lambda s: solvers.SymmetricPreconditionedDescent(0.4 * s, 1e-2), True
     ),
-    "symmetric_precgd": SolverCase(lambda s: solvers.SymmetricPreconditionedDescent(0.3 * s), True),
+    "symmetric_precgd": SolverCase(
+        lambda s: solvers.SymmetricPreconditionedDescent(0.3 * s), True, ("normal",)
+    ),
     "asymmetric_scaled_gd": SolverCase(
         lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s, 1e-2), False
     ),
     "asymmetric_precgd": SolverCase(
-        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s), False
+        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s), False, ("normal",)
     ),
     "alternating_gauss_newton": SolverCase(
         lambda s: solvers.AlternatingGaussNewton(0.5 * s), False

@@ -121,6 +121,15 @@ CASES = {
         "wrap an asymmetric method",
     ),
     "ratio": (lambda: schedules.Geometric(1.0, 1.5), "1 - ratio must be at least 0"),
+    "loss of normal equations": (
+        lambda: solve(
+            PROBLEM.normal_equations(),
+            solvers.AsymmetricPreconditionedDescent(0.5, schedules.LossRoot()),
+            START,
+            max_steps=1,
+        ),
+        "LossRoot reads the loss",
+    ),
     # solve
     "no start": (lambda: solve(PROBLEM, GRADIENT, max_steps=1), "needs a start"),
     "start shape": (

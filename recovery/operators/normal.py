@@ -23,7 +23,7 @@ class NormalSensing(AbstractOperator):
     builds both. Forming N costs n1 n2 products with A and A*, and (n1 n2)^2 numbers of memory.
 
     Only for the squared loss. Residuals, tolerances and `metrics.loss` are those of the normal
-    equations: near an exact solution they are as accurate as those of A, not of its square.
+    equations; schedules that read the original loss are refused.
     """
 
     normal: Inexact[Array, "n n"] = eqx.field(converter=inexact_array("normal"))

@@ -4,11 +4,13 @@ import abc
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Inexact, Int, PRNGKeyArray, PyTree, Real
 
 from recovery._arrays import check_matches, check_number, is_concrete
 from recovery.factors import Factors
+from recovery.operators import NormalSensing
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.schedules import AbstractSchedule
@@ -65,6 +67,7 @@ class AbstractDescent(AbstractSolver):
         check_start(self, problem, start)
         if self.symmetric:
             check_symmetric(self, problem, start)
+        check_loss_is_known(self, problem)
 
     def init(
         self, problem: Problem, start: Factors | None, key: PRNGKeyArray | None
@@ -139,3 +142,17 @@ def check_symmetric(solver: AbstractSolver, problem: Problem, start: Factors | N
             f"{name} needs a symmetric start, but left and right differ: use "
             f"Factors.symmetric(start.left), or {name.replace('Symmetric', 'Asymmetric')}."
         )
+
+
+def check_loss_is_known(solver: AbstractSolver, problem: Problem) -> None:
+    def is_schedule(leaf: Any) -> bool:
+        return isinstance(leaf, AbstractSchedule)
+
+    if not isinstance(problem.operator, NormalSensing):
+        return
+    for leaf in jax.tree.leaves(solver, is_leaf=is_schedule):
+        if is_schedule(leaf) and leaf.needs_loss:
+            raise ValueError(
+                f"{type(leaf).__name__} reads the loss, which normal equations do not keep: use "
+                "the original operator, or another schedule."
+            )

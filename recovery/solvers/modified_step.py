@@ -37,7 +37,8 @@ class ModifiedStep(AbstractSolver):
         inner: an asymmetric descent method.
         at_step: number of steps before the changed one, at least 0; late enough for the loss to
             have dropped by about 1e3.
-        beta: > 0; `eta` below about `1 / max(beta^2, sigma_1^2 / beta^2)` is stable.
+        beta: > 0; `eta` below about `1 / max(beta^2, sigma_1^2 / beta^2)` is stable. So the rate
+            is at best about `(sigma_r / sigma_1)^2`: meant for well-conditioned problems.
     """
 
     inner: AbstractDescent

@@ -53,8 +53,7 @@ class AsymmetricPreconditionedDescent(AbstractDescent):
     condition number.
 
     Args:
-        step_size: eta, a number or a schedule. P is about half of what one factor alone would
-            give, so eta near 1 corresponds to 0.5 in the symmetric method.
+        step_size: eta, a number or a schedule; 0.6 converges where 1 diverges.
         damping: lambda >= 0, a number, or `schedules.LossRoot()` for PrecGD.
         tolerance: stop when `|A(F G^T) - y| / |y|` is below it; 0 means never.
     """
