@@ -14,6 +14,7 @@ from types import ModuleType
 import equinox
 import jax
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from tqdm import tqdm
 
@@ -59,10 +60,10 @@ def make_figure(paper: str, name: str, *, full: bool, out: Path) -> tuple[list[C
     figure = module.draw(data)
     seconds = time.perf_counter() - began
     out.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out / f"{name}.npz", **data)
+    np.savez_compressed(out / f"{name}.npz", allow_pickle=False, **data)
     # No software version and no date: the same numbers give the same file.
     figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
-    matplotlib.pyplot.close(figure)
+    plt.close(figure)
     (out / f"{name}.json").write_text(json.dumps(_provenance(module, config, claims), indent=1))
     return claims, seconds
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 # Okabe and Ito (2008): distinguishable with every common form of colour blindness.
@@ -25,23 +26,28 @@ def curves(
     """The geometric mean of several runs with the band from the smallest to the largest.
 
     Args:
-        values: one run (rows,) or several (runs, rows). Zero and non-finite entries are left out,
-            as are entries below `lower`, for example a rounding floor.
+        values: one run (rows,) or several (runs, rows). Rows are drawn where every run is finite
+            and above `lower`, for example a rounding floor.
     """
     runs = np.atleast_2d(np.asarray(values, dtype=float))
-    runs = np.where(np.isfinite(runs) & (runs > lower), runs, np.nan)
-    seen = ~np.all(np.isnan(runs), axis=0)
+    seen = np.all(np.isfinite(runs) & (runs > lower), axis=0)
     steps, runs = np.asarray(steps)[seen], runs[:, seen]
     style = line_style(index)
-    ax.plot(steps, np.exp(np.nanmean(np.log(runs), axis=0)), label=label, linewidth=1.6, **style)
+    ax.plot(steps, np.exp(np.mean(np.log(runs), axis=0)), label=label, linewidth=1.6, **style)
     if runs.shape[0] > 1:
-        low, high = np.nanmin(runs, axis=0), np.nanmax(runs, axis=0)
+        low, high = np.min(runs, axis=0), np.max(runs, axis=0)
         ax.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def theory_line(ax: Axes, x: ArrayLike, y: ArrayLike, *, label: str | None = None) -> None:
     """A prediction beside the data: thin, grey, dotted, above the curves."""
     ax.plot(x, y, color="0.25", linestyle=(0, (1, 2)), linewidth=1.3, label=label, zorder=5)
+
+
+def ticks_at(ax: Axes, values: ArrayLike) -> None:
+    """Horizontal ticks at these values only, for a logarithmic axis of few points."""
+    ax.set_xticks(np.asarray(values), [f"{value:g}" for value in np.asarray(values)])
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def finish(

@@ -92,13 +92,13 @@ SOLVERS: dict[str, SolverCase] = {
     ),
     "modified_step": SolverCase(_modified, False),
     "symmetric_scaled_gd": SolverCase(
-        lambda s: solvers.SymmetricPreconditionedDescent(0.4 * s, 1e-2), True
+        lambda s: solvers.SymmetricPreconditionedDescent(0.4 * s, damping=1e-2), True
     ),
     "symmetric_precgd": SolverCase(
         lambda s: solvers.SymmetricPreconditionedDescent(0.3 * s), True, ("normal",)
     ),
     "asymmetric_scaled_gd": SolverCase(
-        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s, 1e-2), False
+        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s, damping=1e-2), False
     ),
     "asymmetric_precgd": SolverCase(
         lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s), False, ("normal",)

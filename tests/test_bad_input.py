@@ -113,7 +113,10 @@ CASES = {
     ),
     "step sizes": (lambda: solvers.SymmetricGradientDescent(np.ones(3)), "use jax.vmap"),
     "tolerance": (lambda: solvers.SymmetricGradientDescent(0.1, -1e-3), "tolerance must be"),
-    "damping": (lambda: solvers.SymmetricPreconditionedDescent(0.1, -1.0), "damping must be"),
+    "damping": (
+        lambda: solvers.SymmetricPreconditionedDescent(0.1, damping=-1.0),
+        "damping must be",
+    ),
     "beta": (lambda: solvers.ModifiedStep(GRADIENT, 3, 0.0), "beta must be above 0"),
     "at_step": (lambda: solvers.ModifiedStep(GRADIENT, -3, 0.5), "at_step must be at least 0"),
     "symmetric inner": (
@@ -124,7 +127,7 @@ CASES = {
     "loss of normal equations": (
         lambda: solve(
             PROBLEM.normal_equations(),
-            solvers.AsymmetricPreconditionedDescent(0.5, schedules.LossRoot()),
+            solvers.AsymmetricPreconditionedDescent(0.5),
             START,
             max_steps=1,
         ),

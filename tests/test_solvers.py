@@ -189,7 +189,7 @@ def test_asymmetric_update_is_the_gradient_of_half_the_mean_square():
 def test_symmetric_preconditioned_formula():
     d, u = dense_gradient(PROBLEM, SYMMETRIC), np.asarray(SYMMETRIC.left)
     inverse = np.linalg.inv(u.T @ u + 0.05 * np.eye(3))
-    left, _ = one_step(solvers.SymmetricPreconditionedDescent(0.3, 0.05), SYMMETRIC)
+    left, _ = one_step(solvers.SymmetricPreconditionedDescent(0.3, damping=0.05), SYMMETRIC)
     np.testing.assert_allclose(left, u - 0.3 * (d + d.T) / 2 @ u @ inverse, rtol=1e-11)
 
 
@@ -197,7 +197,7 @@ def test_asymmetric_preconditioned_formula():
     d = dense_gradient(PROBLEM, ASYMMETRIC)
     f, g = np.asarray(ASYMMETRIC.left), np.asarray(ASYMMETRIC.right)
     inverse = np.linalg.inv(f.T @ f + g.T @ g + 0.05 * np.eye(3))
-    left, right = one_step(solvers.AsymmetricPreconditionedDescent(0.3, 0.05), ASYMMETRIC)
+    left, right = one_step(solvers.AsymmetricPreconditionedDescent(0.3, damping=0.05), ASYMMETRIC)
     np.testing.assert_allclose(left, f - 0.3 * d @ g @ inverse, rtol=1e-11)
     np.testing.assert_allclose(right, g - 0.3 * d.T @ f @ inverse, rtol=1e-11)
 
@@ -206,7 +206,9 @@ def test_precgd_damping_is_the_root_of_the_loss():
     d, u = dense_gradient(PROBLEM, SYMMETRIC), np.asarray(SYMMETRIC.left)
     damping = float(jnp.sqrt(metrics.loss(PROBLEM, SYMMETRIC)))
     inverse = np.linalg.inv(u.T @ u + damping * np.eye(3))
-    left, _ = one_step(solvers.SymmetricPreconditionedDescent(0.3, schedules.LossRoot()), SYMMETRIC)
+    left, _ = one_step(
+        solvers.SymmetricPreconditionedDescent(0.3, damping=schedules.LossRoot()), SYMMETRIC
+    )
     np.testing.assert_allclose(left, u - 0.3 * (d + d.T) / 2 @ u @ inverse, rtol=1e-11)
 
 
@@ -236,7 +238,7 @@ def test_complex_descent_follows_the_conjugate_gradient():
     for solver in (
         solvers.AsymmetricGradientDescent(0.3),
         solvers.AlternatingGaussNewton(0.7),
-        solvers.AsymmetricPreconditionedDescent(0.5, 1e-3),
+        solvers.AsymmetricPreconditionedDescent(0.5, damping=1e-3),
         solvers.ModifiedStep(solvers.AsymmetricGradientDescent(0.3), 3, 0.9),
     ):
         start = starts.spectral(problem, 1)
@@ -253,7 +255,7 @@ def test_complex_symmetric_descent_finds_a_hermitian_matrix():
     start = starts.spectral_symmetric(problem, 1)
     for solver in (
         solvers.SymmetricGradientDescent(0.3),
-        solvers.SymmetricPreconditionedDescent(0.4, 1e-3),
+        solvers.SymmetricPreconditionedDescent(0.4, damping=1e-3),
     ):
         solution = solve(problem, solver, start, max_steps=400)
         assert metrics.relative_error(problem, solution.value) < 1e-10

@@ -33,7 +33,7 @@ QUICK = Config(num_draws=5)
 
 
 def compute(config: Config) -> dict:
-    data = {"scales": config.scales}
+    data: dict = {"scales": config.scales}
     for index, scale in enumerate(config.scales):
         solution = setting.solve_draws(
             setting.problem(),

@@ -93,9 +93,9 @@ def _steps(config: Config, condition_number: float) -> dict[str, np.ndarray]:
         return {
             "plain": run(plain, start),
             "modified": run(ModifiedStep(plain, run(near, start), beta=1.0), start),
-            "preconditioned": run(AsymmetricPreconditionedDescent(0.6, damping, tolerance), start),
+            "preconditioned": run(AsymmetricPreconditionedDescent(0.6, tolerance, damping), start),
             "symmetric_preconditioned": run(
-                SymmetricPreconditionedDescent(0.3, damping, tolerance), one_factor
+                SymmetricPreconditionedDescent(0.3, tolerance, damping), one_factor
             ),
             "alternating": run(AlternatingGaussNewton(0.8, tolerance), start),
         }
@@ -142,7 +142,7 @@ def draw(data: dict) -> Figure:
         plotting.curves(ax, kappas, steps.T, label=label, index=index)
         ax.plot(
             kappas,
-            np.exp(np.nanmean(np.log(steps), axis=1)),
+            np.exp(np.mean(np.log(steps), axis=1)),
             "osv^D"[index],
             ms=4,
             color=plotting.COLORS[index],
@@ -157,4 +157,5 @@ def draw(data: dict) -> Figure:
         title="k = 6 > r = 3, n = 30, m = 1,800",
         scale=("log", "log"),
     )
+    plotting.ticks_at(ax, kappas)
     return figure

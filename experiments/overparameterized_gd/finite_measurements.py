@@ -16,9 +16,10 @@ from recovery.solvers import AsymmetricGradientDescent, ModifiedStep, SymmetricG
 
 CAPTION = """Finitely many Gaussian measurements, k = 5 > r = 3, n = 50, step 0.3 (settings ours).
 Left: one factor, start scale 0.1; dotted (k - r) / (4 eta^2 t^2), the limit of infinitely many
-measurements. Middle: two factors, scales alpha and alpha / 3; faster for larger alpha on average over
-draws, but not by the law alpha^2 of the population. Right: the same with the changed step (beta = sqrt(sigma_r),
-after the squared error fell below 1e-3): one rate for every alpha. Bands: draws of the start."""
+measurements. Middle: two factors, scales alpha and alpha / 3; faster for larger alpha on
+average over draws, but not by the law alpha^2 of the population. Right: the same with the changed
+step (beta = sqrt(sigma_r), after the squared error fell below 1e-3): one rate for every alpha.
+Bands: draws of the start."""
 
 
 @dataclass(frozen=True)
@@ -42,59 +43,59 @@ QUICK = Config(num_draws=2, num_measurements=(2000,), num_asymmetric_steps=1500)
 
 
 def compute(config: Config) -> dict:
-    data = {"num_measurements": config.num_measurements, "scales": config.scales}
-    symmetric = SymmetricGradientDescent(config.step_size)
-    asymmetric = AsymmetricGradientDescent(config.step_size)
-    beta = float(np.sqrt(setting.SMALLEST))
-    draws = setting.keys(config.num_draws)
-    scales = jnp.asarray(config.scales)
+    data: dict = {"num_measurements": config.num_measurements, "scales": config.scales}
+    total = config.num_steps_before + config.num_steps_after
+    for m in config.num_measurements:
+        problem = setting.problem(num_measurements=m).normal_equations()
+        data[f"symmetric_{m}"] = _one_factor(problem, config)
+        data[f"asymmetric_{m}"] = _two_factors(problem, config, config.num_asymmetric_steps, 10)
+        begin = _two_factors(problem, config, config.num_steps_before, 1)
+        switch = fits.first_below(np.arange(begin.shape[-1]), begin, config.level)
+        modified = _two_factors(problem, config, total, 1, at_step=switch)
+        after = switch[..., None] + np.arange(config.num_steps_after + 1)
+        data[f"modified_{m}"] = np.take_along_axis(modified, after, axis=-1)
+    return data
 
-    # Problems are arguments, so that all numbers of measurements share two compiled programs.
-    @jax.jit
-    def one_factor(problem: Problem):
-        return setting.solve_draws(
+
+def _one_factor(problem: Problem, config: Config) -> jax.Array:
+    """Squared errors (draws, rows)."""
+    return setting.solve_draws(
+        problem,
+        SymmetricGradientDescent(config.step_size),
+        lambda key: setting.symmetric_start(key, config.search_rank, config.symmetric_scale),
+        setting.keys(config.num_draws),
+        max_steps=config.num_symmetric_steps,
+        record_every=10,
+    ).trace["error"]
+
+
+def _two_factors(
+    problem: Problem,
+    config: Config,
+    max_steps: int,
+    record_every: int,
+    at_step: np.ndarray | None = None,
+) -> np.ndarray:
+    """Squared errors (scales, draws, rows); with `at_step` (scales, draws) that step is changed."""
+    plain = AsymmetricGradientDescent(config.step_size)
+    beta = float(np.sqrt(setting.SMALLEST))
+
+    def run(key, scale, at_step):
+        return solve(
             problem,
-            symmetric,
-            lambda key: setting.symmetric_start(key, config.search_rank, config.symmetric_scale),
-            draws,
-            max_steps=config.num_symmetric_steps,
-            record_every=10,
+            plain if at_step is None else ModifiedStep(plain, at_step, beta),
+            setting.imbalanced_start(key, config.search_rank, scale),
+            max_steps=max_steps,
+            record_every=record_every,
+            record=setting.RECORD,
         ).trace["error"]
 
-    def over_scales_and_draws(run):
-        return jax.vmap(jax.vmap(run, (0, None, 0)), (None, 0, 0))
-
-    def two_factors(problem: Problem, solver, max_steps: int, record_every: int, at_step=None):
-        def run(key, scale, at_step):
-            start = setting.imbalanced_start(key, config.search_rank, scale)
-            chosen = solver if solver is not None else ModifiedStep(asymmetric, at_step, beta)
-            return solve(
-                problem,
-                chosen,
-                start,
-                max_steps=max_steps,
-                record_every=record_every,
-                record=setting.RECORD,
-            ).trace["error"]
-
-        if at_step is None:
-            at_step = jnp.zeros((len(config.scales), config.num_draws), int)
-        return over_scales_and_draws(run)(draws, scales, at_step)
-
-    total = config.num_steps_before + config.num_steps_after
-    for num_measurements in config.num_measurements:
-        problem = setting.problem(num_measurements=num_measurements).normal_equations()
-        data[f"symmetric_{num_measurements}"] = one_factor(problem)
-        plain = two_factors(problem, asymmetric, config.num_asymmetric_steps, 10)
-        data[f"asymmetric_{num_measurements}"] = plain
-        begin = np.asarray(two_factors(problem, asymmetric, config.num_steps_before, 1))
-        switch = fits.first_below(np.arange(begin.shape[-1]), begin, config.level)
-        modified = two_factors(problem, None, total, 1, jnp.asarray(switch))
-        after = switch[..., None] + np.arange(config.num_steps_after + 1)
-        data[f"modified_{num_measurements}"] = np.take_along_axis(
-            np.asarray(modified), after, axis=-1
-        )
-    return data
+    batched = None if at_step is None else 0
+    over_draws = jax.vmap(run, (0, None, batched))
+    over_scales = jax.vmap(over_draws, (None, 0, batched))
+    draws, scales = setting.keys(config.num_draws), jnp.asarray(config.scales)
+    steps = None if at_step is None else jnp.asarray(at_step)
+    return np.asarray(over_scales(draws, scales, steps))
 
 
 def rates(error: np.ndarray, step: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -140,7 +141,7 @@ def draw(data: dict) -> Figure:
         step = 10 * np.arange(error.shape[-1])
         rows = np.asarray(setting.log_spaced(len(step), 200))[1:]
         plotting.curves(one, step[rows], error[:, rows], label=f"m = {m}", index=index)
-    late = step[step >= 200]
+    late = np.arange(200, QUICK.num_symmetric_steps)
     plotting.theory_line(
         one, late, 2 / (4 * QUICK.step_size**2 * late**2), label=r"$(k-r)/(4\eta^2t^2)$"
     )

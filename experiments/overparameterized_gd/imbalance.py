@@ -46,7 +46,7 @@ def compute(config: Config) -> dict:
         "independent": lambda key: starts.random_factors(key, shape, rank, config.scale),
         "equal": lambda key: setting.symmetric_start(key, rank, config.scale),
     }
-    data = {}
+    data: dict = {}
     for name, start in kinds.items():
         solution = setting.solve_draws(
             problem,
@@ -136,4 +136,5 @@ def draw(data: dict) -> Figure:
         title=r"Conserved as $\eta \to 0$ (at $\eta t = 100$)",
         scale=("log", "log"),
     )
+    plotting.ticks_at(right, data["step_sizes"])
     return figure

@@ -53,7 +53,7 @@ def problem(config: Config, condition_number: float) -> Problem:
 
 
 def compute(config: Config) -> dict:
-    data = {"condition_numbers": config.condition_numbers}
+    data: dict = {"condition_numbers": config.condition_numbers}
     for index, condition_number in enumerate(config.condition_numbers):
         record_every = config.num_steps[index] // config.num_rows
         truth = problem(config, condition_number)

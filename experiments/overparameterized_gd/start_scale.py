@@ -38,8 +38,9 @@ QUICK = Config(num_draws=3)
 
 def compute(config: Config) -> dict:
     problem = setting.problem()
+    assert problem.truth is not None
     draws = setting.keys(config.num_draws)
-    data = {"scales": config.scales, "predicted": []}
+    data: dict = {"scales": config.scales, "predicted": []}
     for index, scale in enumerate(config.scales):
         record_every = round(config.steps_times_squared_scale / scale**2 / config.num_rows)
         solution = setting.solve_draws(
@@ -125,4 +126,5 @@ def draw(data: dict) -> Figure:
         title=r"Rate proportional to $\alpha^2$",
         scale=("log", "log"),
     )
+    plotting.ticks_at(right, data["scales"])
     return figure

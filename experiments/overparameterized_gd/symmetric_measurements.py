@@ -40,7 +40,7 @@ def compute(config: Config) -> dict:
     operator = DenseSensing((matrices + matrices.transpose(0, 2, 1)) / 2)
     # A symmetric truth gives the same measurements to both.
     symmetrized = Problem(operator, plain.measurements, plain.truth)
-    data = {}
+    data: dict = {}
     for name, problem in (("plain", plain), ("symmetrized", symmetrized)):
         solution = setting.solve_draws(
             problem.normal_equations(),

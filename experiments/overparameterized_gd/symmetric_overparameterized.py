@@ -33,7 +33,7 @@ QUICK = Config(num_draws=4)
 
 
 def compute(config: Config) -> dict:
-    data = {"search_ranks": config.search_ranks}
+    data: dict = {"search_ranks": config.search_ranks}
     for rank in config.search_ranks:
         solution = setting.solve_draws(
             setting.problem(),
@@ -43,7 +43,7 @@ def compute(config: Config) -> dict:
             max_steps=config.num_steps,
             record_every=config.record_every,
         )
-        data["step"] = solution.trace["step"][0]
+        data["step"] = np.asarray(solution.trace["step"][0])
         data[f"error_{rank}"] = solution.trace["error"]
         # At step 0 the bound is infinite; it is drawn from the first recorded step on.
         data[f"bound_{rank}"] = (rank - setting.RANK) / (

@@ -37,7 +37,7 @@ def compute(config: Config) -> dict:
         "symmetric": (SymmetricGradientDescent(config.step_size), setting.symmetric_start),
         "asymmetric": (AsymmetricGradientDescent(config.step_size), setting.imbalanced_start),
     }
-    data = {}
+    data: dict = {}
     for name, (solver, start) in runs.items():
         solution = setting.solve_draws(
             setting.problem(),
@@ -47,7 +47,7 @@ def compute(config: Config) -> dict:
             max_steps=config.num_steps,
             record_every=config.record_every,
         )
-        data["step"], data[name] = solution.trace["step"][0], solution.trace["error"]
+        data["step"], data[name] = np.asarray(solution.trace["step"][0]), solution.trace["error"]
     excess = config.search_rank - setting.RANK
     data["bound"] = excess / (2 * config.step_size * data["step"][1:]) ** 2
     return data

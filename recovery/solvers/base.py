@@ -61,6 +61,7 @@ class AbstractDescent(AbstractSolver):
     """
 
     symmetric: ClassVar[bool]
+    step_size: eqx.AbstractVar[AbstractSchedule]
     tolerance: eqx.AbstractVar[Real[Array, ""]]
 
     def validate(self, problem: Problem, start: Factors | None) -> None:

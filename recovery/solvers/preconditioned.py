@@ -27,15 +27,15 @@ class SymmetricPreconditionedDescent(AbstractDescent):
 
     Args:
         step_size: eta, a number or a schedule; 0 < eta < 1 is usual.
+        tolerance: stop when `|A(U U^T) - y| / |y|` is below it; 0 means never.
         damping: lambda >= 0. A fixed number is ScaledGD(lambda) (Xu, Shen, Chi, Ma 2023), which
             works from a small random start. `schedules.LossRoot()` is PrecGD (Zhang, Fattahi,
             Zhang 2021), a local method for a spectral start.
-        tolerance: stop when `|A(U U^T) - y| / |y|` is below it; 0 means never.
     """
 
     step_size: AbstractSchedule = eqx.field(converter=step_size_schedule)
-    damping: AbstractSchedule = eqx.field(converter=damping_schedule, default_factory=LossRoot)
     tolerance: Real[Array, ""] = eqx.field(converter=tolerance_array, default=0.0)
+    damping: AbstractSchedule = eqx.field(converter=damping_schedule, default_factory=LossRoot)
     symmetric: ClassVar[bool] = True
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
@@ -54,13 +54,13 @@ class AsymmetricPreconditionedDescent(AbstractDescent):
 
     Args:
         step_size: eta, a number or a schedule; 0.6 converges where 1 diverges.
-        damping: lambda >= 0, a number, or `schedules.LossRoot()` for PrecGD.
         tolerance: stop when `|A(F G^T) - y| / |y|` is below it; 0 means never.
+        damping: lambda >= 0, a number, or `schedules.LossRoot()` for PrecGD.
     """
 
     step_size: AbstractSchedule = eqx.field(converter=step_size_schedule)
-    damping: AbstractSchedule = eqx.field(converter=damping_schedule, default_factory=LossRoot)
     tolerance: Real[Array, ""] = eqx.field(converter=tolerance_array, default=0.0)
+    damping: AbstractSchedule = eqx.field(converter=damping_schedule, default_factory=LossRoot)
     symmetric: ClassVar[bool] = False
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
