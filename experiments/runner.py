@@ -36,6 +36,8 @@ def main(paper: str, arguments: Sequence[str] | None = None) -> int:
         claims, seconds = make_figure(paper, name, full=options.full, out=options.out)
         rows += [(name, claim, seconds) for claim in claims]
     print(format_table(rows))
+    if not options.only:
+        (options.out / "claims.md").write_text(_markdown(rows))
     failed = sum(not claim.holds for _, claim, _ in rows)
     print(f"\n{len(rows)} claims, {failed} failed. Figures are in {options.out}.")
     return min(failed, 1)
@@ -80,6 +82,16 @@ def format_table(rows: list[tuple[str, Claim, float]]) -> str:
         for row in [header, tuple("-" * w for w in widths), *cells]
     ]
     return "\n".join(lines)
+
+
+def _markdown(rows: list[tuple[str, Claim, float]]) -> str:
+    """The table without its times, so that the same numbers give the same file."""
+    lines = ["| figure | claim | expected | measured | verdict |", "|---|---|---|---|---|"]
+    for name, claim, _ in rows:
+        verdict = "ok" if claim.holds else "FAILED"
+        cells = (name, claim.statement, claim.expected, claim.measured, verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _provenance(module: ModuleType, config: object, claims: list[Claim]) -> dict:

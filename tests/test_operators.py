@@ -173,6 +173,27 @@ def test_seeded_entries_are_standard_gaussian():
     assert abs(float(jnp.mean(entries**4)) - 3) < 5 * (96 / count) ** 0.5
 
 
+def temporary_bytes(operator) -> int:
+    """Memory that a compiled gradient needs besides its arguments and results."""
+    f, y = (jax.eval_shape(build, operator) for build in (factors_for, measurements_for))
+    compiled = jax.jit(lambda a, f, y: a.gradient_factors(f, y)).lower(operator, f, y).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_gradient_of_a_seeded_operator_needs_one_block_of_memory():
+    # A stack of 40 GB; only compiled.
+    operator = operators.SeededGaussianSensing(KEY, 2_000_000, (50, 50))
+    one_block = 8 * operator.block_rows * 2500
+    assert temporary_bytes(operator) < 3 * one_block + 3 * 8 * 2_000_000
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128])
+def test_gradient_of_a_dense_operator_never_copies_the_stack(dtype):
+    matrices = jax.ShapeDtypeStruct((1000, 40, 40), dtype)
+    operator = jax.eval_shape(operators.DenseSensing, matrices)
+    assert temporary_bytes(operator) < 0.1 * 1000 * 1600 * jnp.dtype(dtype).itemsize
+
+
 def test_gaussian_operators_are_isometries_on_average():
     operator = operators.SeededGaussianSensing(KEY, 20_000, (4, 4))
     normal_matrix = operators.NormalSensing.from_operator(operator).normal

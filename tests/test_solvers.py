@@ -79,6 +79,16 @@ def test_another_step_size_compiles_nothing_new(case):
     assert len(traced) == count
 
 
+def test_forward_derivatives_pass_through_a_solve(case):
+    def final_error(scale):
+        solution = solve(PROBLEM, case.build(scale), start_for(case), max_steps=5, throw=False)
+        return metrics.squared_error(PROBLEM, solution.value)
+
+    _, slope = jax.jvp(final_error, (1.0,), (1.0,))
+    difference = (final_error(1 + 1e-6) - final_error(1 - 1e-6)) / 2e-6
+    np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-12)
+
+
 def test_follows_single_precision_data(case):
     problem = sensing_problem(jnp.float32)
     solution = run(

@@ -23,9 +23,9 @@ class Config:
     search_rank: int = 5
     step_size: float = 0.1
     scale: float = 0.3
-    num_steps: int = 10_000
+    num_steps: int = 15_000
     record_every: int = 10
-    window: tuple[int, int] = (2_000, 10_000)
+    window: tuple[int, int] = (2_000, 15_000)
 
 
 FULL = Config(num_draws=20)

@@ -1,0 +1,47 @@
+"""The examples of README run as they stand there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def _measurements(tmp_path, monkeypatch):
+    """The user's file: a matrix of rank 3 and 400 measurements."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    matrices = rng.standard_normal((400, 12, 10))
+    truth = rng.standard_normal((12, 3)) @ rng.standard_normal((3, 10))
+    measurements = np.einsum("mab,ab->m", matrices, truth)
+    np.savez("measurements.npz", matrices=matrices, measurements=measurements)
+    np.save("truth.npy", truth)
+
+
+def test_first_example_converges():
+    names: dict = {}
+    exec(EXAMPLES[0], names)
+    solution, problem = names["solution"], names["problem"]
+    assert names["metrics"].relative_error(problem, solution.value) < 1e-8
+
+
+@pytest.mark.usefixtures("_measurements")
+def test_second_example_recovers_the_users_matrix():
+    exec(EXAMPLES[1], {})
+    with np.load("recovered.npz") as found:
+        matrix = found["left"] @ found["right"].T
+    truth = np.load("truth.npy")
+    assert np.linalg.norm(matrix - truth) < 1e-6 * np.linalg.norm(truth)
+
+
+def test_there_are_two_examples():
+    assert len(EXAMPLES) == 2
+
+
+@pytest.mark.parametrize("path", re.findall(r"\((figures/[^)]+)\)", README))
+def test_linked_files_exist(path):
+    assert (Path(__file__).parents[1] / path).exists()
