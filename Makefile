@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIZE := $(if $(FULL),--full,)
 
-.PHONY: figures test lint types benchmarks clean
+.PHONY: figures photograph test lint types benchmarks clean
 
 figures: .venv/ready
 	$(BIN)/python paper_repro/overparameterized_gd.py $(SIZE)
+
+photograph: .venv/ready
+	$(BIN)/python experiments/photograph.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2

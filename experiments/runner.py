@@ -33,7 +33,9 @@ def main(paper: str, arguments: Sequence[str] | None = None) -> int:
     matplotlib.use("agg")
     rows: list[tuple[str, Claim, float]] = []
     for name in tqdm(options.only or figures, desc=paper, unit="figure", disable=None):
-        claims, seconds = make_figure(paper, name, full=options.full, out=options.out)
+        claims, seconds = make_figure(
+            paper, name, full=options.full, out=options.out, redraw=options.redraw
+        )
         rows += [(name, claim, seconds) for claim in claims]
     print(format_table(rows))
     if not options.only:
@@ -52,12 +54,18 @@ def load(paper: str, name: str) -> ModuleType:
     return importlib.import_module(f"experiments.{paper}.{name}")
 
 
-def make_figure(paper: str, name: str, *, full: bool, out: Path) -> tuple[list[Claim], float]:
-    """Compute, check, draw and save one figure; returns its claims and the seconds it took."""
+def make_figure(
+    paper: str, name: str, *, full: bool, out: Path, redraw: bool = False
+) -> tuple[list[Claim], float]:
+    """Compute, check, draw and save one figure; returns its claims and the seconds it took.
+
+    With `redraw` the data of an earlier run are taken instead of computing them.
+    """
     module = load(paper, name)
     config = module.FULL if full else module.QUICK
     began = time.perf_counter()
-    data = {key: np.asarray(value) for key, value in module.compute(config).items()}
+    data = _load_data(out / f"{name}.npz") if redraw else module.compute(config)
+    data = {key: np.asarray(value) for key, value in data.items()}
     claims = module.check(data, config)
     figure = module.draw(data)
     seconds = time.perf_counter() - began
@@ -68,6 +76,13 @@ def make_figure(paper: str, name: str, *, full: bool, out: Path) -> tuple[list[C
     plt.close(figure)
     (out / f"{name}.json").write_text(json.dumps(_provenance(module, config, claims), indent=1))
     return claims, seconds
+
+
+def _load_data(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise SystemExit(f"{path} does not exist: run once without --redraw.")
+    with np.load(path) as data:
+        return dict(data)
 
 
 def format_table(rows: list[tuple[str, Claim, float]]) -> str:
@@ -118,6 +133,9 @@ def _parse(paper: str, figures: list[str], arguments: Sequence[str] | None) -> a
         "--only", action="append", choices=figures, help="one figure; may be repeated"
     )
     parser.add_argument("--full", action="store_true", help="full sizes instead of quick ones")
+    parser.add_argument(
+        "--redraw", action="store_true", help="draw the data of an earlier run, computing nothing"
+    )
     parser.add_argument("--out", type=Path, help="folder for images, data and provenance")
     options = parser.parse_args(arguments)
     if options.out is None:

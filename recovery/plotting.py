@@ -23,20 +23,22 @@ def line_style(index: int) -> dict:
 def curves(
     ax: Axes, steps: ArrayLike, values: ArrayLike, *, label: str, index: int, lower: float = 0.0
 ) -> None:
-    """The geometric mean of several runs with the band from the smallest to the largest.
+    """The median of several runs with the band from the smallest to the largest.
 
     Args:
-        values: one run (rows,) or several (runs, rows). Rows are drawn where every run is finite
-            and above `lower`, for example a rounding floor.
+        values: one run (rows,) or several (runs, rows). Rows are drawn where every run is finite;
+            what lies below `lower`, for example a rounding floor, is cut off.
     """
     runs = np.atleast_2d(np.asarray(values, dtype=float))
-    seen = np.all(np.isfinite(runs) & (runs > lower), axis=0)
-    steps, runs = np.asarray(steps)[seen], runs[:, seen]
+    runs = np.where(np.all(np.isfinite(runs), axis=0), runs, np.nan)
     style = line_style(index)
-    ax.plot(steps, np.exp(np.mean(np.log(runs), axis=0)), label=label, linewidth=1.6, **style)
+    middle = np.median(runs, axis=0)
+    shown = np.where(middle > lower, middle, np.nan)
+    ax.plot(steps, shown, label=label, linewidth=1.6, **style)
     if runs.shape[0] > 1:
-        low, high = np.min(runs, axis=0), np.max(runs, axis=0)
-        ax.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        low, high = np.maximum(np.min(runs, axis=0), lower), np.max(runs, axis=0)
+        band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
+        ax.fill_between(np.asarray(steps), low, high, where=high > lower, **band)
 
 
 def theory_line(ax: Axes, x: ArrayLike, y: ArrayLike, *, label: str | None = None) -> None:

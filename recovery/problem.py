@@ -12,7 +12,8 @@ from recovery.operators import AbstractOperator, NormalSensing
 class Problem(eqx.Module):
     """Find the low-rank `X` behind `measurements = operator(X) + corruption`.
 
-    `truth` is for metrics and plots; no solver reads it.
+    `truth` is for metrics and plots; no solver reads it. One that is not of low rank is given as
+    `Factors.from_matrix(x, min(x.shape))`.
 
     Raises ValueError or TypeError for measurements whose shape or dtype is not the operator's or
     that hold NaN or infinity, and for a truth of another shape or dtype.

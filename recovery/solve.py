@@ -61,7 +61,8 @@ def solve(
     """Run `solver` on `problem` from `start` until it stops or `max_steps` are taken.
 
     The whole solve is one compiled program, compiled again only for new shapes, dtypes, metrics,
-    `max_steps` or `record_every`. It runs under `jax.jit` and `jax.vmap`.
+    `max_steps` or `record_every`. It runs under `jax.jit` and `jax.vmap`; forward derivatives
+    (`jax.jvp`) pass through it, reverse ones do not.
 
     Args:
         start: factors, or the `state` of an earlier solution, which is continued as if it had
@@ -73,14 +74,24 @@ def solve(
         throw: raise `SolveError` if the iterate became non-finite. Running out of steps is no
             failure: look at `result`.
     """
+    _check_types(problem, solver, start, record)
+    _check_numbers(max_steps, record_every)
     record = dict(record or {})
-    _check_numbers(max_steps, record_every, record)
+    if "step" in record:
+        raise ValueError("record has an entry 'step', which the trace already holds: rename it.")
     if key is not None:
         check_key(key)
     if start is None or isinstance(start, Factors):
         solver.validate(problem, start)
     solution = _compiled_solve(
-        problem, solver, start, key, max_steps, record_every, tuple(record.items()), progress
+        problem,
+        solver,
+        start,
+        key,
+        int(max_steps),
+        int(record_every),
+        tuple(record.items()),
+        progress,
     )
     failed = solution.result == RESULTS.nonfinite
     if not is_concrete(failed):
@@ -160,7 +171,27 @@ def _inexact(value: Any) -> Array:
     return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
 
 
-def _check_numbers(max_steps: Any, record_every: Any, record: dict[str, Metric]) -> None:
+def _check_types(problem: Any, solver: Any, start: Any, record: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem is a {type(problem).__name__}, but a recovery.Problem is needed.")
+    if not isinstance(solver, AbstractSolver):
+        raise TypeError(
+            f"solver is {solver!r}, but an instance is needed, for example "
+            "solvers.AsymmetricGradientDescent(step_size=0.1)."
+        )
+    if start is not None and not isinstance(start, eqx.Module):
+        raise TypeError(
+            f"start is a {type(start).__name__}, but recovery.Factors or the state of an earlier "
+            "solution is needed: Factors(left, right), or Factors.symmetric(U)."
+        )
+    if record is not None and not isinstance(record, Mapping):
+        raise TypeError(
+            f"record is {record!r}, but names with metrics are needed: "
+            "record={'error': metrics.relative_error}."
+        )
+
+
+def _check_numbers(max_steps: Any, record_every: Any) -> None:
     for name, value, low in (("max_steps", max_steps, 0), ("record_every", record_every, 1)):
         if not isinstance(value, int | np.integer) or value < low:
             raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
@@ -169,5 +200,3 @@ def _check_numbers(max_steps: Any, record_every: Any, record: dict[str, Metric])
             f"max_steps {max_steps} is no multiple of record_every {record_every}: take "
             f"max_steps={max_steps + -max_steps % record_every}."
         )
-    if "step" in record:
-        raise ValueError("record has an entry 'step', which the trace already holds: rename it.")

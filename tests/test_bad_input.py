@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from cases import KEY, normal, sensing_problem
 
-from recovery import Factors, Problem, operators, problems, schedules, solve, solvers, starts
+from recovery import (
+    Factors,
+    Problem,
+    metrics,
+    operators,
+    problems,
+    schedules,
+    solve,
+    solvers,
+    starts,
+)
 
 PROBLEM = sensing_problem()
 START = starts.random_factors(KEY, (8, 8), 2, 0.5)
@@ -134,6 +144,22 @@ CASES = {
         "LossRoot reads the loss",
     ),
     # solve
+    "no problem": (
+        lambda: solve(DENSE, GRADIENT, START, max_steps=1),
+        "recovery.Problem is needed",
+    ),
+    "solver class": (
+        lambda: solve(PROBLEM, solvers.AsymmetricGradientDescent, START, max_steps=1),
+        "an instance is needed",
+    ),
+    "start array": (
+        lambda: solve(PROBLEM, GRADIENT, normal(1, (8, 2)), max_steps=1),
+        r"Factors\(left, right\)",
+    ),
+    "record function": (
+        lambda: solve(PROBLEM, GRADIENT, START, max_steps=1, record=metrics.loss),
+        "names with metrics are needed",
+    ),
     "no start": (lambda: solve(PROBLEM, GRADIENT, max_steps=1), "needs a start"),
     "start shape": (
         lambda: solve(measured(), GRADIENT, START, max_steps=1),

@@ -42,6 +42,16 @@ def test_same_figure_twice_gives_the_same_numbers(tmp_path):
     assert images[0] == images[1]
 
 
+def test_redrawing_computes_nothing(tmp_path, monkeypatch):
+    figure = ("overparameterized_gd", "symmetric_exact")
+    claims_before, _ = runner.make_figure(*figure, full=False, out=tmp_path)
+    image = (tmp_path / "symmetric_exact.png").read_bytes()
+    monkeypatch.delattr(runner.load(*figure), "compute")
+    claims_after, _ = runner.make_figure(*figure, full=False, out=tmp_path, redraw=True)
+    assert claims_after == claims_before
+    assert (tmp_path / "symmetric_exact.png").read_bytes() == image
+
+
 def test_a_failed_claim_is_shown_and_fails_the_script(tmp_path, monkeypatch, capsys):
     module = runner.load("overparameterized_gd", "symmetric_exact")
     monkeypatch.setattr(module, "check", lambda data, config: [claims.at_most("wrong", 2.0, 1.0)])

@@ -16,11 +16,10 @@ def ax():
     matplotlib.pyplot.close(figure)
 
 
-def test_curve_is_the_geometric_mean_where_all_runs_are_above_the_floor(ax):
-    values = np.array([[1.0, 1e-2, 1e-9], [1.0, 1e-4, 1e-3]])
-    plotting.curves(ax, [0, 1, 2], values, label="runs", index=0, lower=1e-8)
-    np.testing.assert_allclose(ax.lines[0].get_xdata(), [0, 1])
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 1e-3])
+def test_curve_is_the_median_above_the_floor(ax):
+    values = np.array([[1, 1e-2, 1e-9, 1], [1, 1e-4, 1e-9, np.nan], [1, 1e-3, 1e-3, 1]])
+    plotting.curves(ax, [0, 1, 2, 3], values, label="runs", index=0, lower=1e-8)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 1e-3, np.nan, np.nan])
     assert len(ax.collections) == 1  # the band
 
 

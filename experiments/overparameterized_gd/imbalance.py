@@ -126,8 +126,8 @@ def draw(data: dict) -> Figure:
         scale=("log", "log"),
     )
     plotting.curves(right, data["step_sizes"], data["drift"].T, label="drift", index=0)
-    right.plot(data["step_sizes"], np.mean(data["drift"], axis=1), "o", color=plotting.COLORS[0])
-    guide = np.mean(data["drift"][-1]) / data["step_sizes"][-1] * data["step_sizes"]
+    right.plot(data["step_sizes"], np.median(data["drift"], axis=1), "o", color=plotting.COLORS[0])
+    guide = np.median(data["drift"][-1]) / data["step_sizes"][-1] * data["step_sizes"]
     plotting.theory_line(right, data["step_sizes"], guide, label=r"proportional to $\eta$")
     plotting.finish(
         right,

@@ -125,7 +125,9 @@ def draw(data: dict) -> Figure:
             error = data[f"{name}_{index}"][:, rows]
             plotting.curves(ax, step[rows], error, label=label, index=style, lower=1e-28)
         late = step[step >= step[-1] / 20]
-        plotting.theory_line(ax, late, 15 / (2 * QUICK.step_size * late) ** 2, label="theory")
+        plotting.theory_line(
+            ax, late, 15 / (2 * QUICK.step_size * late) ** 2, label=r"$(k-r)/(4\eta^2t^2)$"
+        )
         plotting.finish(
             ax, xlabel="step t", ylabel="", title=rf"$\kappa$ = {kappa:g}", scale=("log", "log")
         )

@@ -114,7 +114,7 @@ def draw(data: dict) -> Figure:
         plotting.curves(
             left, steps, best[index], label=rf"$\alpha$ = {scale}", index=index, lower=1e-27
         )
-        without = np.exp(np.mean(np.log(data["without"][index]), axis=0))
+        without = np.median(data["without"][index], axis=0)
         left.plot(steps, without, **plotting.line_style(index), alpha=0.35, linewidth=1)
     line = np.array([50, 480])
     plotting.theory_line(

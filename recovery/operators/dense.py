@@ -95,8 +95,7 @@ class PackedSymmetricSensing(AbstractOperator):
         size = stack.shape[1]
         if stack.shape[2] != size:
             raise ValueError(f"matrices are {stack.shape[1:]}, but square ones are needed.")
-        rows, cols = np.triu_indices(size)
-        return cls((stack[:, rows, cols] + stack[:, cols, rows]) / 2, size)
+        return cls(_symmetric_upper(stack), size)
 
     @property
     def in_struct(self) -> jax.ShapeDtypeStruct:
@@ -115,3 +114,9 @@ class PackedSymmetricSensing(AbstractOperator):
     def adjoint(self, y: Inexact[Array, " m"]) -> Inexact[Array, "n n"]:
         check_matches("y", y, self.out_struct)
         return vector_times_stack(y, self.packed)[self._position]
+
+
+@jax.jit  # one pass, without the temporary stacks of separate operations
+def _symmetric_upper(stack: Inexact[Array, "m n n"]) -> Inexact[Array, "m t"]:
+    rows, cols = np.triu_indices(stack.shape[1])
+    return (stack[:, rows, cols] + stack[:, cols, rows]) / 2

@@ -23,7 +23,9 @@ class AlternatingGaussNewton(AbstractDescent):
 
     Args:
         step_size: 0 < eta <= 2 / (1 + delta), delta the restricted isometry constant of the
-            operator; 1 solves the population problem in one step.
+            operator; 1 solves the population problem in one step. For m standard Gaussian
+            measurements `(1 + sqrt(n k / m))^(-2)`, n the larger side, is one over the largest
+            eigenvalue that a half step meets (Marchenko, Pastur 1967).
         tolerance: stop when `|A(F G^T) - y| / |y|` is below it; 0 means never.
 
     Reference: Jia, Feng, Meng, Sun (2024), equations 33-34.

@@ -1,0 +1,68 @@
+"""Scripts that a user runs, at their smallest sizes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import photograph
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_benchmark_writes_its_table(tmp_path):
+    out = tmp_path / "sensing.md"
+    script = ROOT / "experiments" / "benchmarks" / "sensing.py"
+    command = [sys.executable, str(script), "--quick", "--threads", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = out.read_text()
+    assert text in done.stdout + "\n"
+    assert "1 threads, pinned" in text
+    for row in ("one gradient / one read", "peak memory", "normal_equations()", "4 starts in one"):
+        assert row in text
+
+
+def test_photograph_comes_close_to_its_best_approximation(tmp_path, capsys):
+    out = tmp_path / "photograph.png"
+    photograph.main(["--size", "24", "--rank", "2", "--out", str(out)])
+    assert out.stat().st_size > 10_000
+    row = capsys.readouterr().out.splitlines()[-1]
+    best, recovered = (float(cell) for cell in row.split("|")[3:5])
+    assert best <= recovered < 2 * best
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    matrices = rng.standard_normal((200, 9, 7))
+    truth = rng.standard_normal((9, 2)) @ rng.standard_normal((2, 7))
+    measurements = np.einsum("mab,ab->m", matrices, truth)
+    path = tmp_path / "data.npz"
+    np.savez(path, matrices=matrices, measurements=measurements, truth=truth)
+    return path
+
+
+def test_users_data_are_recovered_and_written(data, tmp_path, capsys):
+    out = tmp_path / "factors.npz"
+    photograph.main(["--data", str(data), "--rank", "2", "--out", str(out)])
+    assert "fell below the tolerance" in capsys.readouterr().out
+    with np.load(out) as found, np.load(data) as given:
+        np.testing.assert_allclose(found["left"] @ found["right"].T, given["truth"], atol=1e-8)
+
+
+def test_users_data_are_refused_by_one_sentence(data, tmp_path):
+    lacking = tmp_path / "lacking.npz"
+    np.savez(lacking, matrices=np.ones((3, 2, 2)))
+    text = tmp_path / "text.npz"
+    text.write_text("no archive")
+    for path, rank, sentence in (
+        (lacking, "1", "has no array 'measurements'"),
+        (text, "1", "is no .npz file"),
+        (tmp_path / "absent.npz", "1", "does not exist"),
+        (data, "8", "rank 8 was asked for"),
+    ):
+        with pytest.raises(SystemExit, match=sentence):
+            photograph.main(["--data", str(path), "--rank", rank])
