@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(paper: str, arguments: Sequence[str] | None = None) -> int:
-    """Run the command line of one paper's script; the exit status counts claims that failed."""
+    """Run the command line of one paper's script; the exit status is 1 if a claim failed."""
     figures = find_figures(paper)
     options = _parse(paper, figures, arguments)
     # Errors down to 1e-24 are drawn and fitted.
@@ -74,7 +74,9 @@ def make_figure(
     # No software version and no date: the same numbers give the same file.
     figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
     plt.close(figure)
-    (out / f"{name}.json").write_text(json.dumps(_provenance(module, config, claims), indent=1))
+    if not redraw:  # what is written beside the data tells how they were computed
+        provenance = _provenance(paper, module, config, claims)
+        (out / f"{name}.json").write_text(json.dumps(provenance, indent=1))
     return claims, seconds
 
 
@@ -109,10 +111,11 @@ def _markdown(rows: list[tuple[str, Claim, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _provenance(module: ModuleType, config: object, claims: list[Claim]) -> dict:
+def _provenance(paper: str, module: ModuleType, config: object, claims: list[Claim]) -> dict:
     device = jax.devices()[0]
     return {
         "caption": " ".join(module.CAPTION.split()),
+        "seeds": load(paper, "_setting").SEEDS,
         "config": dataclasses.asdict(config),  # pyright: ignore[reportArgumentType]
         "claims": [claim._asdict() for claim in claims],
         "versions": {

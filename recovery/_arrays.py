@@ -1,6 +1,7 @@
 """What every door of the library checks about arrays and keys."""
 
 import warnings
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, Inexact, PRNGKeyArray
 
 # Accelerators round the inputs of matrix products unless told not to: convergence floors early.
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -67,7 +68,7 @@ def check_matches(
     if dtype != struct.dtype:
         raise TypeError(
             f"{name} has dtype {dtype}, but the operator works in {struct.dtype}: "
-            f"cast one of them, for example {name}.astype('{struct.dtype}')."
+            f"cast one of them with .astype('{struct.dtype}')."
         )
 
 
@@ -80,25 +81,64 @@ def check_key(key: Any) -> None:
         raise ValueError(f"one key is needed, got an array of {key.shape}; use jax.vmap over keys.")
 
 
+def named_stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    """An independent key for each purpose, so that one key given twice does no harm."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def real_scalar(value: Any) -> Any:
+    """Field converter to one dtype, so that int, float and NumPy numbers share a compilation."""
+    if not eqx.is_array_like(value):
+        return value  # a placeholder of a tree transformation, or refused by check_number
+    if jnp.iscomplexobj(value):
+        raise TypeError(f"a real number is needed, got {value}.")
+    return jnp.asarray(value, dtype=float)
+
+
+def check_instance(name: str, value: Any, kind: type, example: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}, but a {kind.__name__} is needed: {example}."
+        )
+
+
+def check_count(name: str, value: Any, *, low: int) -> None:
+    if not isinstance(value, int | np.integer) or value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
+
+
+def check_shape(shape: Any) -> None:
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
+    if len(sizes) != 2 or not all(isinstance(n, int | np.integer) and n >= 1 for n in sizes):
+        raise ValueError(f"shape is {shape}, but two positive whole sizes (n1, n2) are needed.")
+
+
 def check_rank(rank: int, shape: tuple[int, ...]) -> None:
-    if not 1 <= rank <= min(shape):
+    if not (isinstance(rank, int | np.integer) and 1 <= rank <= min(shape)):
         raise ValueError(
             f"rank {rank} was asked for, but a {shape[0]} x {shape[1]} matrix has rank "
             f"1 to {min(shape)}."
         )
 
 
-def check_number(name: str, value: Any, *, low: float, strict: bool = False) -> None:
-    """Refuse a number below `low` (or equal to it, if `strict`), where the number is known."""
+def check_number(
+    name: str, value: Any, *, low: float, strict: bool = False, high: float = np.inf
+) -> None:
+    """Refuse what is no finite number from `low` (above it, if `strict`) to below `high`.
+
+    Only where the number is known: not inside jit and vmap.
+    """
     if not is_concrete(value):
         return
+    if not eqx.is_array_like(value):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
     number = np.asarray(value)
     if number.ndim != 0:
         raise ValueError(
             f"{name} has shape {number.shape}, but one number is needed; use jax.vmap."
         )
-    bad = not np.isfinite(number) or number < low or (strict and number == low)
-    if bad:
-        raise ValueError(
-            f"{name} must be {'above' if strict else 'at least'} {low:g}, got {number}."
-        )
+    inside = np.isfinite(number) and low <= number < high and not (strict and number == low)
+    if not inside:
+        needed = f"{'above' if strict else 'at least'} {low:g}"
+        needed += f" and below {high:g}" if high < np.inf else " and finite"
+        raise ValueError(f"{name} must be {needed}, got {number}.")

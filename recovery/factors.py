@@ -32,7 +32,9 @@ class Factors(eqx.Module):
             )
 
     @classmethod
-    def symmetric(cls, factor: Inexact[Array, "n k"]) -> "Factors":
+    def symmetric(cls, factor: Inexact[ArrayLike, "n k"]) -> "Factors":
+        """`U U^T`, or `U U^H` for a complex U."""
+        factor = inexact_array("factor")(factor)
         return cls(factor, factor.conj())
 
     @classmethod
@@ -47,10 +49,12 @@ class Factors(eqx.Module):
 
     @property
     def matrix(self) -> Inexact[Array, "*batch n1 n2"]:
+        """The product, dense."""
         return matmul(self.left, self.right.mT)
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Of the matrix."""
         return self.left.shape[0], self.right.shape[0]
 
     @property
@@ -60,4 +64,5 @@ class Factors(eqx.Module):
 
     @property
     def struct(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of the matrix."""
         return jax.ShapeDtypeStruct(self.shape, self.left.dtype)

@@ -45,7 +45,7 @@ def imbalance(problem: Problem, factors: Factors) -> Real[Array, ""]:
 
 
 def imbalance_matrix(factors: Factors) -> Array:
-    """`F^H F - conj(G^H G)` (Xiong, Ding, Du 2023: the matrix Delta)."""
+    """`F^H F - conj(G^H G)`."""
     left, right = factors.left, factors.right
     return matmul(left.conj().T, left) - matmul(right.conj().T, right).conj()
 

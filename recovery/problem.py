@@ -1,10 +1,11 @@
 """Data of one recovery problem."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from recovery._arrays import check_matches, inexact_array, is_concrete
+from recovery._arrays import check_instance, check_matches, inexact_array, is_concrete
 from recovery.factors import Factors
 from recovery.operators import AbstractOperator, NormalSensing
 
@@ -24,6 +25,12 @@ class Problem(eqx.Module):
     truth: Factors | None = None
 
     def __check_init__(self):
+        check_instance("operator", self.operator, AbstractOperator, "one of recovery.operators")
+        check_instance("measurements", self.measurements, jax.Array, "give numbers, not objects")
+        if self.truth is not None:
+            check_instance(
+                "truth", self.truth, Factors, "for a matrix x, Factors.from_matrix(x, rank)"
+            )
         check_matches("measurements", self.measurements, self.operator.out_struct)
         if is_concrete(self.measurements):
             bad = int(jnp.sum(~jnp.isfinite(self.measurements)))

@@ -4,6 +4,8 @@ import jax
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
+from recovery._lanes import max_over_lanes
+
 _REPORTS = 100  # about so many calls out of the compiled loop a solve
 
 
@@ -19,6 +21,8 @@ class _Bar:
             # disable=None: silent where no terminal is watching.
             self.bar = tqdm(total=total, desc="solve", unit="step", disable=None)
         self.bar.update(max(0, step - self.bar.n))
+        if step == total:
+            self.close()
 
     def close(self) -> None:
         if self.bar is not None:
@@ -29,14 +33,15 @@ class _Bar:
 _bar = _Bar()
 
 
-def report(step: Int[Array, ""], chunk: Int[Array, ""], num_chunks: int, max_steps: int) -> None:
-    """Called inside a compiled loop after each of `num_chunks` chunks."""
+def report(step: Int[Array, ""], record_every: int, max_steps: int) -> None:
+    """Called inside a compiled loop after every `record_every` steps."""
+    step = max_over_lanes(step)  # one bar for a batch, that of its longest run
 
     def show() -> None:
         jax.debug.callback(lambda step: _bar.show(int(step), max_steps), step)
 
-    stride = max(1, num_chunks // _REPORTS)
-    jax.lax.cond((chunk % stride == 0) | (step == max_steps), show, lambda: None)
+    stride = record_every * max(1, max_steps // record_every // _REPORTS)
+    jax.lax.cond((step % stride == 0) | (step == max_steps), show, lambda: None)
 
 
 def finish() -> None:

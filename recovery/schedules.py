@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Real
 
-from recovery._arrays import check_number
+from recovery._arrays import check_number, real_scalar
 from recovery.factors import Factors
 
 
@@ -43,22 +43,21 @@ class AbstractSchedule(eqx.Module):
 class Constant(AbstractSchedule):
     """The same number at every step."""
 
-    value: Real[Array, ""] = eqx.field(converter=jnp.asarray)
+    value: Real[Array, ""] = eqx.field(converter=real_scalar)
 
     def __call__(self, state: Progress) -> Real[Array, ""]:
         return self.value.astype(state.loss.dtype)
 
 
 class Geometric(AbstractSchedule):
-    """`initial * ratio^t`, with 0 < ratio <= 1."""
+    """`initial * ratio^t`, with initial > 0 and 0 < ratio < 1."""
 
-    initial: Real[Array, ""] = eqx.field(converter=jnp.asarray)
-    ratio: Real[Array, ""] = eqx.field(converter=jnp.asarray)
+    initial: Real[Array, ""] = eqx.field(converter=real_scalar)
+    ratio: Real[Array, ""] = eqx.field(converter=real_scalar)
 
     def __check_init__(self):
-        check_number("initial", self.initial, low=0)
-        check_number("ratio", self.ratio, low=0, strict=True)
-        check_number("1 - ratio", 1 - self.ratio, low=0)
+        check_number("initial", self.initial, low=0, strict=True)
+        check_number("ratio", self.ratio, low=0, strict=True, high=1)
 
     def __call__(self, state: Progress) -> Real[Array, ""]:
         dtype = state.loss.dtype
@@ -71,7 +70,7 @@ class LossRoot(AbstractSchedule):
     Reference: Zhang, Fattahi, Zhang (2021), the choice for noiseless measurements.
     """
 
-    scale: Real[Array, ""] = eqx.field(converter=jnp.asarray, default=1.0)
+    scale: Real[Array, ""] = eqx.field(converter=real_scalar, default=1.0)
     needs_loss: ClassVar[bool] = True
 
     def __check_init__(self):
@@ -88,7 +87,7 @@ class Polyak(AbstractSchedule):
         optimal_value: the smallest value of `metrics.loss`, 0 without noise.
     """
 
-    optimal_value: Real[Array, ""] = eqx.field(converter=jnp.asarray, default=0.0)
+    optimal_value: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.0)
     needs_loss: ClassVar[bool] = True
 
     def __call__(self, state: Progress) -> Real[Array, ""]:
@@ -109,7 +108,9 @@ def damping_schedule(value: Any) -> Any:
 
 
 def _schedule(name: str, value: Any, *, strict: bool) -> Any:
-    if isinstance(value, AbstractSchedule) or not eqx.is_array_like(value):
-        return value
+    if isinstance(value, Constant):
+        check_number(name, value.value, low=0, strict=strict)
+    if isinstance(value, AbstractSchedule) or type(value) is object:
+        return value  # a bare object is the placeholder of a tree transformation
     check_number(name, value, low=0, strict=strict)
     return Constant(value)

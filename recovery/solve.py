@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from recovery import progress as progress_bar
-from recovery._arrays import check_key, is_concrete
+from recovery._arrays import check_count, check_key, is_concrete
 from recovery.factors import Factors
 from recovery.problem import Problem
 from recovery.results import RESULTS
@@ -42,8 +42,11 @@ class SolveError(RuntimeError):
     """A solve ended in a numerical failure. `solution` holds all that was computed."""
 
     def __init__(self, message: str, solution: Solution):
-        super().__init__(message)
+        super().__init__(message, solution)
         self.solution = solution
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 def solve(
@@ -72,7 +75,8 @@ def solve(
         record: metrics by name, evaluated every `record_every` steps; see `recovery.metrics`.
         progress: show a bar where a terminal is watching.
         throw: raise `SolveError` if the iterate became non-finite. Running out of steps is no
-            failure: look at `result`.
+            failure: look at `result`. Inside jit and vmap it stops the whole program with a longer
+            message; there `throw=False` and a look at `result` afterwards is usual.
     """
     _check_types(problem, solver, start, record)
     _check_numbers(max_steps, record_every)
@@ -93,12 +97,14 @@ def solve(
         tuple(record.items()),
         progress,
     )
-    failed = solution.result == RESULTS.nonfinite
-    if not is_concrete(failed):
-        return eqx.error_if(solution, failed, RESULTS[RESULTS.nonfinite]) if throw else solution
+    failures = (RESULTS.nonfinite, RESULTS.asymmetric_start)
+    if not is_concrete(solution.num_steps):
+        for failure in failures if throw else ():
+            solution = eqx.error_if(solution, solution.result == failure, RESULTS[failure])
+        return solution
     if progress:
         progress_bar.finish()
-    if throw and failed:
+    if throw and any(solution.result == failure for failure in failures):
         raise SolveError(f"Step {solution.num_steps}: {RESULTS[solution.result]}", solution)
     return solution
 
@@ -146,7 +152,7 @@ def _compiled_solve(
 
         trace = jax.tree.map(put, loop.trace, measure(loop.state))
         if progress:
-            progress_bar.report(loop.step, row, num_chunks, max_steps)
+            progress_bar.report(loop.step, record_every, max_steps)
         return eqx.tree_at(lambda x: x.trace, loop, trace)
 
     first = measure(state)
@@ -179,12 +185,17 @@ def _check_types(problem: Any, solver: Any, start: Any, record: Any) -> None:
             f"solver is {solver!r}, but an instance is needed, for example "
             "solvers.AsymmetricGradientDescent(step_size=0.1)."
         )
-    if start is not None and not isinstance(start, eqx.Module):
+    if isinstance(start, Solution):
+        raise TypeError(
+            "start is a Solution: pass its .state to continue, or its .value to restart."
+        )
+    if isinstance(start, jax.Array | np.ndarray | AbstractSolver | Problem):
         raise TypeError(
             f"start is a {type(start).__name__}, but recovery.Factors or the state of an earlier "
             "solution is needed: Factors(left, right), or Factors.symmetric(U)."
         )
-    if record is not None and not isinstance(record, Mapping):
+    mapping = isinstance(record, Mapping) and all(callable(metric) for metric in record.values())
+    if record is not None and not mapping:
         raise TypeError(
             f"record is {record!r}, but names with metrics are needed: "
             "record={'error': metrics.relative_error}."
@@ -192,9 +203,8 @@ def _check_types(problem: Any, solver: Any, start: Any, record: Any) -> None:
 
 
 def _check_numbers(max_steps: Any, record_every: Any) -> None:
-    for name, value, low in (("max_steps", max_steps, 0), ("record_every", record_every, 1)):
-        if not isinstance(value, int | np.integer) or value < low:
-            raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
+    check_count("max_steps", max_steps, low=0)
+    check_count("record_every", record_every, low=1)
     if max_steps % record_every:
         raise ValueError(
             f"max_steps {max_steps} is no multiple of record_every {record_every}: take "

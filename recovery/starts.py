@@ -1,17 +1,29 @@
 """Where solvers begin. Pure functions that return `Factors`."""
 
 import math
+from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, PRNGKeyArray, Real
 
-from recovery._arrays import check_key, check_number, check_rank, matmul
+from recovery._arrays import (
+    check_count,
+    check_instance,
+    check_key,
+    check_number,
+    check_rank,
+    check_shape,
+    matmul,
+    named_stream,
+)
 from recovery.factors import Factors
 from recovery.problem import Problem
 
 # Extra columns that let subspace iteration converge when the wanted values are close to the next.
 _OVERSAMPLING = 10
+_NORM_ITERATIONS = 4
 
 
 def random_factors(
@@ -25,13 +37,19 @@ def random_factors(
 ) -> Factors:
     """Gaussian factors with entries `N(0, scale^2 / n1)` left and `N(0, right_scale^2 / n2)` right.
 
-    Columns have norms of about the two scales. `right_scale` is `scale` if None; the imbalanced
-    start of Xiong, Ding, Du (2023) is `right_scale = scale / 3`. A start rescaled with the same
-    key is the same draw rescaled.
+    Columns have norms of about the two scales. The imbalanced start of Xiong, Ding, Du (2023) is
+    `right_scale = scale / 3`. Another scale with the same key is the same draw rescaled.
+
+    Args:
+        shape: (n1, n2).
+        rank: k, from 1 to min(n1, n2).
+        scale, right_scale: at least 0; `right_scale` is `scale` if None.
+        dtype: real or complex; jax's default floating type if None.
     """
     check_key(key)
+    check_shape(shape)
     check_rank(rank, shape)
-    left_key, right_key = jax.random.split(key)
+    left_key, right_key = jax.random.split(named_stream(key, "start"))
     return Factors(
         _gaussian(left_key, shape[0], rank, scale, dtype),
         _gaussian(right_key, shape[1], rank, scale if right_scale is None else right_scale, dtype),
@@ -46,10 +64,10 @@ def random_symmetric(
     *,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Factors:
-    """`U U^T` with Gaussian entries `N(0, scale^2 / n)` of U."""
+    """`U U^T` with Gaussian entries `N(0, scale^2 / n)` of U; arguments as in `random_factors`."""
     check_key(key)
     check_rank(rank, (size, size))
-    return Factors.symmetric(_gaussian(key, size, rank, scale, dtype))
+    return Factors.symmetric(_gaussian(named_stream(key, "start"), size, rank, scale, dtype))
 
 
 def spectral(
@@ -61,15 +79,39 @@ def spectral(
     Martinsson, Tropp 2011, algorithm 4.4).
 
     Args:
-        key: of the random first subspace; it decides rounding errors only, so a fixed one serves
-            if None.
+        rank: k, from 1 to the smaller side.
+        key: of the random first subspace; a fixed one if None. It matters only as far as the
+            iteration has not converged: singular values of noise lie too close for that.
         num_iterations: each one shrinks the error of the subspace by the squared ratio of the
             first value left out (past 10 spare ones) to the last one wanted.
     """
+    _check_spectral(problem, rank, num_iterations)
+    return _spectral(problem, rank, _first_key(key), num_iterations)
+
+
+def spectral_symmetric(
+    problem: Problem, rank: int, *, key: PRNGKeyArray | None = None, num_iterations: int = 24
+) -> Factors:
+    """`U U^T` from the largest eigenvalues of `(1/m) sym(A*(y))`; negative ones are set to zero.
+
+    Subspace iteration on the matrix shifted to be positive, so that the largest eigenvalues and
+    not the largest absolute ones are found. A column set to zero stays zero under descent.
+
+    Args:
+        rank: k, from 1 to n.
+        key, num_iterations: as in `spectral`, one product an iteration.
+    """
+    _check_spectral(problem, rank, num_iterations)
     n1, n2 = problem.operator.in_struct.shape
-    check_rank(rank, (n1, n2))
-    width = min(rank + _OVERSAMPLING, n1, n2)
-    v = _random_basis(key, n2, width, problem)
+    if n1 != n2:
+        raise ValueError(f"the operator acts on {n1} x {n2} matrices; use starts.spectral.")
+    return _spectral_symmetric(problem, rank, _first_key(key), num_iterations)
+
+
+@eqx.filter_jit
+def _spectral(problem: Problem, rank: int, key: PRNGKeyArray, num_iterations: int) -> Factors:
+    n1, n2 = problem.operator.in_struct.shape
+    v = _random_basis(key, n2, min(rank + _OVERSAMPLING, n1, n2), problem)
     u = _orthonormal(_times(problem, v))
 
     def iterate(_: Array, u: Array) -> Array:
@@ -81,25 +123,36 @@ def spectral(
     return Factors(matmul(u, w[:, :rank]) * root[None, :], vh[:rank].T * root[None, :])
 
 
-def spectral_symmetric(
-    problem: Problem, rank: int, *, key: PRNGKeyArray | None = None, num_iterations: int = 24
+@eqx.filter_jit
+def _spectral_symmetric(
+    problem: Problem, rank: int, key: PRNGKeyArray, num_iterations: int
 ) -> Factors:
-    """`U U^T` from the largest eigenvalues of `(1/m) sym(A*(y))`; negative ones are set to zero.
+    size = problem.operator.in_struct.shape[0]
+    u = _random_basis(key, size, min(rank + _OVERSAMPLING, size), problem)
 
-    A column set to zero stays zero under descent: ask for no more columns than there are positive
-    eigenvalues, or add a small random start.
-    """
-    n1, n2 = problem.operator.in_struct.shape
-    if n1 != n2:
-        raise ValueError(f"the operator acts on {n1} x {n2} matrices; use starts.spectral.")
-    check_rank(rank, (n1, n2))
-    u = _random_basis(key, n1, min(rank + _OVERSAMPLING, n1), problem)
-    u = jax.lax.fori_loop(
-        0, num_iterations, lambda _, u: _orthonormal(_symmetric_times(problem, u)), u
-    )
+    def iterate(shift: Array) -> Callable[[Array, Array], Array]:
+        return lambda _, u: _orthonormal(_symmetric_times(problem, u) + shift * u)
+
+    # A few plain steps find the largest absolute eigenvalue; the shift exceeds it.
+    u = jax.lax.fori_loop(0, _NORM_ITERATIONS, iterate(jnp.zeros((), u.dtype)), u)
+    shift = jnp.linalg.norm(_symmetric_times(problem, u), ord=2).astype(u.dtype)
+    u = jax.lax.fori_loop(0, num_iterations, iterate(shift), u)
     values, vectors = jnp.linalg.eigh(matmul(u.conj().T, _symmetric_times(problem, u)))
     root = jnp.sqrt(jnp.maximum(values[::-1][:rank], 0)).astype(u.dtype)
     return Factors.symmetric(matmul(u, vectors[:, ::-1][:, :rank]) * root[None, :])
+
+
+def _check_spectral(problem: Problem, rank: int, num_iterations: int) -> None:
+    check_instance("problem", problem, Problem, "Problem(operator, measurements)")
+    check_rank(rank, problem.operator.in_struct.shape)
+    check_count("num_iterations", num_iterations, low=0)
+
+
+def _first_key(key: PRNGKeyArray | None) -> PRNGKeyArray:
+    if key is None:
+        return jax.random.key(0)
+    check_key(key)
+    return key
 
 
 def _gaussian(
@@ -115,11 +168,8 @@ def _gaussian(
 
 
 def _random_basis(
-    key: PRNGKeyArray | None, size: int, width: int, problem: Problem
+    key: PRNGKeyArray, size: int, width: int, problem: Problem
 ) -> Inexact[Array, "n w"]:
-    if key is None:
-        key = jax.random.key(0)
-    check_key(key)
     return _orthonormal(jax.random.normal(key, (size, width), problem.operator.in_struct.dtype))
 
 
@@ -129,8 +179,7 @@ def _orthonormal(columns: Array) -> Array:
 
 def _back_projection(problem: Problem, left: Array, right: Array) -> tuple[Array, Array]:
     """`(D conj(right), D^T conj(left))` for `D = (1/m) A*(y)`."""
-    dual = problem.measurements / problem.operator.num_measurements
-    return problem.operator.adjoint_factors(dual, Factors(left, right))
+    return problem.operator.pull_back_factors(problem.measurements, Factors(left, right))
 
 
 def _times(problem: Problem, v: Array) -> Array:

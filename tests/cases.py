@@ -64,16 +64,17 @@ class SolverCase:
     Args:
         build: from a factor on its step size; 1 is a step that converges.
         symmetric: whether it needs a symmetric start.
-        unfit: operators that do not give it what it needs.
+        needs_loss: whether it reads the loss, which normal equations do not keep.
     """
 
     build: Callable[[float], solvers.AbstractSolver]
     symmetric: bool
-    unfit: tuple[str, ...] = ()
+    needs_loss: bool = False
 
-    def __post_init__(self):
-        if not self.symmetric:  # symmetric measurements hide the antisymmetric part
-            object.__setattr__(self, "unfit", (*self.unfit, "packed"))
+    @property
+    def unfit(self) -> set[str]:
+        hidden = set() if self.symmetric else {"packed"}  # the antisymmetric part is not measured
+        return hidden | ({"normal"} if self.needs_loss else set())
 
 
 def _modified(scale: float) -> solvers.ModifiedStep:
@@ -88,20 +89,20 @@ SOLVERS: dict[str, SolverCase] = {
         lambda s: solvers.AsymmetricGradientDescent(0.2 * s), False
     ),
     "polyak_gradient_descent": SolverCase(
-        lambda s: solvers.AsymmetricGradientDescent(schedules.Polyak(0.0 * s)), False, ("normal",)
+        lambda s: solvers.AsymmetricGradientDescent(schedules.Polyak(0.0 * s)), False, True
     ),
     "modified_step": SolverCase(_modified, False),
     "symmetric_scaled_gd": SolverCase(
         lambda s: solvers.SymmetricPreconditionedDescent(0.4 * s, damping=1e-2), True
     ),
     "symmetric_precgd": SolverCase(
-        lambda s: solvers.SymmetricPreconditionedDescent(0.3 * s), True, ("normal",)
+        lambda s: solvers.SymmetricPreconditionedDescent(0.3 * s), True, True
     ),
     "asymmetric_scaled_gd": SolverCase(
         lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s, damping=1e-2), False
     ),
     "asymmetric_precgd": SolverCase(
-        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s), False, ("normal",)
+        lambda s: solvers.AsymmetricPreconditionedDescent(0.5 * s), False, True
     ),
     "alternating_gauss_newton": SolverCase(
         lambda s: solvers.AlternatingGaussNewton(0.5 * s), False

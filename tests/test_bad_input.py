@@ -76,14 +76,41 @@ CASES = {
     ),
     "no measurements": (
         lambda: operators.SeededGaussianSensing(KEY, 0, (4, 4)),
-        "must all be positive",
+        "num_measurements must be a whole number of at least 1",
     ),
     "stacked shapes": (lambda: DENSE + operators.PopulationSensing((3, 3)), "same shape and dtype"),
+    "weighted normal equations": (
+        lambda: 2 * PROBLEM.normal_equations().operator,
+        "weigh or stack the original",
+    ),
+    "stacked normal equations": (
+        lambda: PROBLEM.operator + PROBLEM.normal_equations().operator,
+        "weigh or stack the original",
+    ),
+    "normal equations twice": (
+        lambda: PROBLEM.normal_equations().normal_equations(),
+        "already holds normal equations",
+    ),
+    "normal equations of a problem": (
+        lambda: operators.NormalSensing.from_operator(PROBLEM),
+        "give problem.operator",
+    ),
+    "sum with a number": (lambda: DENSE + 3, "unsupported operand"),
+    "product of operators": (lambda: DENSE * DENSE, "unsupported operand"),
+    "block rows": (
+        lambda: operators.SeededGaussianSensing(KEY, 10, (4, 4), block_rows=-1),
+        "block_rows must be a whole number",
+    ),
+    "shape": (lambda: operators.PopulationSensing(8), "two positive whole sizes"),
+    "integer population": (
+        lambda: operators.PopulationSensing((3, 3), dtype=int),
+        "a floating or complex one is needed",
+    ),
     "weights": (lambda: DENSE * normal(1, (9,)), "weights has shape"),
     "forward shape": (lambda: DENSE.forward(normal(1, (3, 4))), "x has shape"),
     "adjoint dtype": (
         lambda: DENSE.adjoint(normal(1, (10,), jnp.float32)),
-        r"y.astype\('float64'\)",
+        r"\.astype\('float64'\)",
     ),
     "normal size": (lambda: operators.NormalSensing(normal(1, (4, 4)), (3, 3)), "from_operator"),
     # problems
@@ -93,6 +120,20 @@ CASES = {
         lambda: Problem(DENSE, normal(1, (10,)).at[2].set(jnp.nan)),
         "1 entries that are NaN or infinite",
     ),
+    "no measurements given": (lambda: Problem(DENSE, None), "give numbers"),
+    "matrix as operator": (
+        lambda: Problem(np.ones((3, 2, 2)), np.ones(3)),
+        "one of recovery.operators",
+    ),
+    "truth array": (
+        lambda: Problem(DENSE, normal(1, (10,)), np.ones((4, 3))),
+        r"Factors.from_matrix\(x, rank\)",
+    ),
+    "negative singular value": (
+        lambda: measured(singular_values=[-1.0]),
+        "singular_values must be at least 0",
+    ),
+    "fractional rank": (lambda: measured(rank=1.5), "rank 1.5 was asked for"),
     "truth shape": (lambda: Problem(DENSE, normal(1, (10,)), START), "truth has shape"),
     "problem rank": (lambda: measured(rank=4), "rank 4 was asked for"),
     "problem key": (
@@ -103,7 +144,10 @@ CASES = {
     "singular values": (lambda: measured(singular_values=[1.0, 2.0]), "rank 1 needs"),
     "not symmetric": (lambda: measured(symmetric=True), "square"),
     "noise": (lambda: measured(noise_std=-1.0), "noise_std must be at least 0"),
-    "outliers": (lambda: measured(outlier_fraction=1.0), "1 - outlier_fraction must be above 0"),
+    "outliers": (
+        lambda: measured(outlier_fraction=1.0),
+        "outlier_fraction must be at least 0 and below 1, got 1",
+    ),
     # starts
     "start key": (lambda: starts.random_factors(None, (4, 3), 1, 0.1), "key must come from"),
     "keys": (
@@ -115,13 +159,40 @@ CASES = {
         lambda: starts.spectral_symmetric(measured(), 1),
         r"use starts\.spectral",
     ),
+    "spectral of an operator": (lambda: starts.spectral(DENSE, 2), "a Problem is needed"),
     # solvers
-    "negative step": (lambda: solvers.AsymmetricGradientDescent(-0.1), "must be above 0, got -0.1"),
+    "negative step": (
+        lambda: solvers.AsymmetricGradientDescent(-0.1),
+        "above 0 and finite, got -0.1",
+    ),
     "infinite step": (
         lambda: solvers.AsymmetricGradientDescent(np.inf),
-        "must be above 0, got inf",
+        "above 0 and finite, got inf",
     ),
     "step sizes": (lambda: solvers.SymmetricGradientDescent(np.ones(3)), "use jax.vmap"),
+    "negative constant": (
+        lambda: solvers.AsymmetricGradientDescent(schedules.Constant(-0.1)),
+        "step_size must be above 0",
+    ),
+    "step size text": (
+        lambda: solvers.AsymmetricGradientDescent("0.1"),
+        "step_size must be a number",
+    ),
+    "no step size": (lambda: solvers.AsymmetricGradientDescent(None), "step_size must be a number"),
+    "no tolerance": (
+        lambda: solvers.AsymmetricGradientDescent(0.1, None),
+        "tolerance must be a number",
+    ),
+    "complex step": (lambda: solvers.AsymmetricGradientDescent(1j), "real number"),
+    "fractional at_step": (lambda: solvers.ModifiedStep(GRADIENT, 3.5, 0.5), "whole number"),
+    "inner class": (
+        lambda: solvers.ModifiedStep(solvers.AsymmetricGradientDescent, 3, 0.5),
+        "AbstractDescent is needed",
+    ),
+    "nested modified steps": (
+        lambda: solvers.ModifiedStep(solvers.ModifiedStep(GRADIENT, 3, 0.5), 4, 0.5),
+        "AbstractDescent is needed",
+    ),
     "tolerance": (lambda: solvers.SymmetricGradientDescent(0.1, -1e-3), "tolerance must be"),
     "damping": (
         lambda: solvers.SymmetricPreconditionedDescent(0.1, damping=-1.0),
@@ -133,7 +204,7 @@ CASES = {
         lambda: solvers.ModifiedStep(solvers.SymmetricGradientDescent(0.1), 3, 0.5),
         "wrap an asymmetric method",
     ),
-    "ratio": (lambda: schedules.Geometric(1.0, 1.5), "1 - ratio must be at least 0"),
+    "ratio": (lambda: schedules.Geometric(1.0, 1.5), "ratio must be above 0 and below 1, got 1.5"),
     "loss of normal equations": (
         lambda: solve(
             PROBLEM.normal_equations(),
@@ -155,6 +226,20 @@ CASES = {
     "start array": (
         lambda: solve(PROBLEM, GRADIENT, normal(1, (8, 2)), max_steps=1),
         r"Factors\(left, right\)",
+    ),
+    "start solution": (
+        lambda: solve(PROBLEM, GRADIENT, solve(PROBLEM, GRADIENT, START, max_steps=1), max_steps=1),
+        "pass its .state",
+    ),
+    "start rank": (
+        lambda: solve(
+            PROBLEM, GRADIENT, Factors(normal(1, (8, 12)), normal(2, (8, 12))), max_steps=1
+        ),
+        "rank 12 was asked for",
+    ),
+    "record number": (
+        lambda: solve(PROBLEM, GRADIENT, START, max_steps=1, record={"e": 3}),
+        "names with metrics are needed",
     ),
     "record function": (
         lambda: solve(PROBLEM, GRADIENT, START, max_steps=1, record=metrics.loss),
@@ -185,7 +270,7 @@ CASES = {
             starts.random_factors(KEY, (4, 3), 1, 0.1),
             max_steps=1,
         ),
-        "use AsymmetricGradientDescent",
+        "use an asymmetric solver",
     ),
     "steps": (
         lambda: solve(PROBLEM, GRADIENT, START, max_steps=10, record_every=3),

@@ -241,6 +241,12 @@ def test_weights_multiply_measurements():
     np.testing.assert_allclose((2 * operator).forward(x), 2 * operator.forward(x))
 
 
+def test_numpy_weights_may_stand_on_the_left():
+    operator, weights = operators.DenseSensing(normal(1, (M, N1, N2))), np.arange(1.0, M + 1)
+    x = normal(3, (N1, N2))
+    np.testing.assert_allclose((weights * operator).forward(x), weights * operator.forward(x))
+
+
 def test_stacking_puts_measurements_one_after_the_other():
     a, b = operators.DenseSensing(normal(1, (M, N1, N2))), operators.PopulationSensing((N1, N2))
     x = normal(3, (N1, N2))

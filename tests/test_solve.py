@@ -1,3 +1,5 @@
+import pickle
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -74,7 +76,7 @@ def test_divergence_raises_with_advice_and_keeps_the_solution():
 
 def test_divergence_raises_inside_jit():
     diverging = solvers.SymmetricGradientDescent(20.0)
-    with pytest.raises(Exception, match="Lower the step size"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Lower the step size"):
         jax.jit(lambda s: solve(PROBLEM, diverging, s, max_steps=60).value)(START)
 
 
@@ -126,7 +128,67 @@ def test_progress_counts_to_the_end_and_is_silent_in_a_log(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_progress_reaches_the_end_of_a_converged_solve():
-    solver = solvers.SymmetricGradientDescent(0.2, tolerance=1e-2)
-    solution = solve(PROBLEM, solver, START, max_steps=1000, progress=True)
+def test_progress_of_a_batch_is_one_bar_with_few_reports(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        progress_module._bar, "show", lambda step, total: seen.append((step, total))
+    )
+
+    def run(step_size):
+        solver = solvers.SymmetricGradientDescent(step_size)
+        return solve(PROBLEM, solver, START, max_steps=1000, progress=True).value.left
+
+    jax.block_until_ready(jax.vmap(run)(jnp.array([0.1, 0.2])))
+    jax.effects_barrier()
+    assert max(seen) == (1000, 1000)
+    assert 50 <= len(seen) <= 250
+
+
+def test_an_asymmetric_start_is_noticed_under_vmap_and_in_a_state():
+    def run(key):
+        start = starts.random_factors(key, (8, 8), 3, 0.5)
+        return solve(PROBLEM, SOLVER, start, max_steps=3, throw=False)
+
+    batch = jax.vmap(run)(jax.random.split(KEY, 2))
+    assert jnp.all(batch.result == RESULTS.asymmetric_start)
+    assert jnp.all(batch.num_steps == 0)
+    state = solve(
+        PROBLEM,
+        solvers.AsymmetricGradientDescent(0.1),
+        starts.random_factors(KEY, (8, 8), 3, 0.5),
+        max_steps=1,
+    ).state
+    with pytest.raises(SolveError, match="The start is not symmetric"):
+        solve(PROBLEM, SOLVER, state, max_steps=3)
+
+
+def test_a_failed_solution_survives_pickling():
+    diverging = solvers.SymmetricGradientDescent(20.0)
+    with pytest.raises(SolveError) as caught:
+        solve(PROBLEM, diverging, START, max_steps=60, record=RECORD)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    np.testing.assert_array_equal(copy.solution.num_steps, caught.value.solution.num_steps)
+
+
+def test_measurements_of_zero_converge_to_zero():
+    zero = eqx.tree_at(lambda p: p.measurements, PROBLEM, jnp.zeros(400))
+    solver = solvers.AlternatingGaussNewton(0.5, tolerance=1e-3)
+    solution = solve(zero, solver, START, max_steps=100)
     assert solution.result == RESULTS.converged
+    assert jnp.linalg.norm(solution.value.matrix) < 1e-2
+
+
+@pytest.mark.parametrize("kind", [int, float, np.float32, np.float64, jnp.float32, jnp.asarray])
+def test_every_kind_of_number_shares_one_compilation(kind):
+    traced = []
+
+    def counting(problem, factors):
+        traced.append(1)
+        return metrics.relative_error(problem, factors)
+
+    record = {"error": counting}
+    solve(PROBLEM, solvers.SymmetricGradientDescent(0.5), START, max_steps=1, record=record)
+    count = len(traced)
+    solve(PROBLEM, solvers.SymmetricGradientDescent(kind(1)), START, max_steps=1, record=record)
+    assert len(traced) == count > 0

@@ -22,7 +22,8 @@ def test_random_factors_have_the_stated_spread():
     start = starts.random_factors(KEY, (400, 300), 50, 0.6, 0.2)
     np.testing.assert_allclose(jnp.std(start.left), 0.6 / 20, rtol=0.02)
     np.testing.assert_allclose(jnp.std(start.right), 0.2 / 300**0.5, rtol=0.02)
-    assert abs(float(jnp.mean(start.left * start.right[:1]))) < 1e-3
+    correlation = np.corrcoef(start.left[:300].ravel(), start.right.ravel())[0, 1]
+    assert abs(correlation) < 5 / 15_000**0.5
 
 
 def test_right_scale_defaults_to_the_left_one():
@@ -66,6 +67,32 @@ def test_spectral_start_is_near_the_truth():
 def test_spectral_start_of_another_key_differs_by_rounding_only():
     one, other = (starts.spectral(SENSING, 2, key=k) for k in (None, KEY))
     np.testing.assert_allclose(one.matrix, other.matrix, atol=1e-8)
+
+
+def test_spectral_start_of_normal_equations_is_the_same():
+    one, other = (starts.spectral(p, 2) for p in (SENSING, SENSING.normal_equations()))
+    np.testing.assert_allclose(one.matrix, other.matrix, atol=1e-10)
+
+
+LARGE = problems.matrix_sensing(
+    KEY, shape=(100, 100), rank=3, num_measurements=1500, symmetric=True
+)
+
+
+def test_spectral_start_of_a_large_matrix_finds_the_signal():
+    back = np.asarray(LARGE.operator.adjoint(LARGE.measurements)) / 1500
+    u, s, vt = np.linalg.svd(back)
+    start = starts.spectral(LARGE, 3, num_iterations=40)
+    np.testing.assert_allclose(start.matrix, u[:, :3] * s[:3] @ vt[:3], atol=1e-4)
+
+
+def test_symmetric_spectral_start_keeps_positive_columns_in_noise():
+    # Half of the eigenvalues of noise are negative and as large as the positive ones.
+    back = np.asarray(LARGE.operator.adjoint(LARGE.measurements)) / 1500
+    largest = np.linalg.eigvalsh((back + back.T) / 2)[::-1][:20]
+    found = np.linalg.norm(starts.spectral_symmetric(LARGE, 20).left, axis=0) ** 2
+    assert np.all(found > 0.8 * largest[-1])
+    np.testing.assert_allclose(found[:3], largest[:3], rtol=1e-3)
 
 
 def test_symmetric_spectral_start_keeps_the_largest_eigenvalues():

@@ -12,15 +12,16 @@ SIZE = 50
 SINGULAR_VALUES = (1.0, 0.75, 0.5)
 RANK = len(SINGULAR_VALUES)
 SMALLEST = SINGULAR_VALUES[-1]
+SEEDS = {"truth": 0, "draws": 1}
 # Errors below it are rounding, not convergence.
 FLOOR = 1e-24
 RECORD = {"error": metrics.squared_error}
 
 
-def problem(seed: int = 0, num_measurements: int | None = None) -> Problem:
+def problem(num_measurements: int | None = None) -> Problem:
     """A symmetric truth, on the population loss if `num_measurements` is None."""
     return problems.matrix_sensing(
-        jax.random.key(seed),
+        jax.random.key(SEEDS["truth"]),
         shape=(SIZE, SIZE),
         rank=RANK,
         num_measurements=num_measurements,
@@ -29,8 +30,8 @@ def problem(seed: int = 0, num_measurements: int | None = None) -> Problem:
     )
 
 
-def keys(num_draws: int, seed: int = 1) -> jax.Array:
-    return jax.random.split(jax.random.key(seed), num_draws)
+def keys(num_draws: int) -> jax.Array:
+    return jax.random.split(jax.random.key(SEEDS["draws"]), num_draws)
 
 
 def symmetric_start(key: jax.Array, rank: int, scale: float) -> Factors:

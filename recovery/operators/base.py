@@ -3,7 +3,7 @@
 import abc
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax
@@ -30,7 +30,12 @@ class AbstractOperator(eqx.Module):
 
     Complex entries are not conjugated in `forward`; `adjoint` conjugates, so that
     `<A(X), y> = <X, A*(y)>` with the conjugate on the first argument.
+
+    `keeps_loss` is False for an operator whose residuals do not tell the loss.
     """
+
+    keeps_loss: ClassVar[bool] = True
+    __array_ufunc__ = None  # so that numpy leaves `weights * operator` to this class
 
     @property
     @abc.abstractmethod
@@ -60,6 +65,15 @@ class AbstractOperator(eqx.Module):
         """`(A*(y) right, A*(y)^T left)`, with `right` and `left` conjugated if complex."""
         return project(self.adjoint(y), factors)
 
+    def pull_back_factors(
+        self, dual: Inexact[Array, "..."], factors: Factors
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+        """`(1/m) A*(dual)` times the factors, as in `adjoint_factors`.
+
+        The gradient of a mean loss whose derivative in each residual is `dual`.
+        """
+        return self.adjoint_factors(dual / self.num_measurements, factors)
+
     def gradient_factors(
         self,
         factors: Factors,
@@ -71,8 +85,7 @@ class AbstractOperator(eqx.Module):
         The loss is `(1/m) sum_i l(r_i)`; `loss_derivative` is `l'` and acts entry by entry.
         """
         residual = self.forward_factors(factors) - measurements
-        dual = loss_derivative(residual) / self.num_measurements
-        left, right = self.adjoint_factors(dual, factors)
+        left, right = self.pull_back_factors(loss_derivative(residual), factors)
         return left, right, residual
 
     @property
@@ -84,12 +97,16 @@ class AbstractOperator(eqx.Module):
         """Measurements of both operators, one after the other (not the sum of two maps)."""
         from recovery.operators.composed import StackedSensing
 
+        if not isinstance(other, AbstractOperator):
+            return NotImplemented
         return StackedSensing((self, other))
 
     def __mul__(self, weights: Num[ArrayLike, "..."]) -> "WeightedSensing":
         """Measurements scaled by one number, or row by row."""
         from recovery.operators.composed import WeightedSensing
 
+        if not eqx.is_array_like(weights):
+            return NotImplemented
         return WeightedSensing(self, weights)
 
     __rmul__ = __mul__

@@ -1,10 +1,11 @@
 """Operators made of operators."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Inexact, Num
 
-from recovery._arrays import check_matches, inexact_array
+from recovery._arrays import check_instance, check_matches, inexact_array
 from recovery.factors import Factors
 from recovery.operators.base import AbstractOperator
 
@@ -12,11 +13,13 @@ from recovery.operators.base import AbstractOperator
 class StackedSensing(AbstractOperator):
     """The measurements of several operators in one vector, also written `A + B`."""
 
-    operators: tuple[AbstractOperator, ...]
+    operators: tuple[AbstractOperator, ...] = eqx.field(converter=tuple)
 
     def __check_init__(self):
         if not self.operators:
             raise ValueError("no operator was given, but at least one is needed.")
+        for operator in self.operators:
+            check_composable(operator)
         structs = [operator.in_struct for operator in self.operators]
         dtypes = [operator.out_struct.dtype for operator in self.operators]
         if any(struct != structs[0] for struct in structs) or len(set(dtypes)) > 1:
@@ -74,6 +77,7 @@ class WeightedSensing(AbstractOperator):
     weights: Inexact[Array, "..."]
 
     def __init__(self, operator: AbstractOperator, weights: Num[ArrayLike, "..."]):
+        check_composable(operator)
         self.operator = operator
         struct = operator.out_struct
         if isinstance(weights, int | float | complex):  # takes the dtype of the operator
@@ -106,3 +110,12 @@ class WeightedSensing(AbstractOperator):
     ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
         check_matches("y", y, self.out_struct)
         return self.operator.adjoint_factors(self.weights.conj() * y, factors)
+
+
+def check_composable(operator: AbstractOperator) -> None:
+    check_instance("operator", operator, AbstractOperator, "one of recovery.operators")
+    if not operator.keeps_loss:
+        raise ValueError(
+            f"{type(operator).__name__} cannot be weighted or stacked: weigh or stack the original "
+            "operator, then form its normal equations."
+        )

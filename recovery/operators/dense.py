@@ -90,6 +90,7 @@ class PackedSymmetricSensing(AbstractOperator):
 
     @classmethod
     def from_matrices(cls, matrices: Inexact[Array, "m n n"]) -> "PackedSymmetricSensing":
+        """Symmetrizes and packs a stack of real square matrices."""
         stack = inexact_array("matrices")(matrices)
         check_ndim("matrices", stack, ndim=3, needed="a stack (m, n, n)")
         size = stack.shape[1]

@@ -1,13 +1,14 @@
 """Least squares through its normal equations."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from recovery._arrays import check_matches, inexact_array
+from recovery._arrays import check_instance, check_matches, inexact_array
 from recovery.factors import Factors
 from recovery.operators.base import AbstractOperator, project, residual_of_squares
 from recovery.operators.dense import stack_times_vector
@@ -23,9 +24,11 @@ class NormalSensing(AbstractOperator):
     builds both. Forming N costs n1 n2 products with A and A*, and (n1 n2)^2 numbers of memory.
 
     Only for the squared loss. Residuals, tolerances and `metrics.loss` are those of the normal
-    equations; schedules that read the original loss are refused.
+    equations; schedules that read the original loss are refused, and so is weighting or stacking
+    it: do that with A first.
     """
 
+    keeps_loss: ClassVar[bool] = False
     normal: Inexact[Array, "n n"] = eqx.field(converter=inexact_array("normal"))
     shape: tuple[int, int] = eqx.field(static=True)
 
@@ -39,6 +42,10 @@ class NormalSensing(AbstractOperator):
 
     @classmethod
     def from_operator(cls, operator: AbstractOperator) -> "NormalSensing":
+        """Forms N, at the cost of n1 n2 products with A and with A*."""
+        check_instance("operator", operator, AbstractOperator, "give problem.operator")
+        if not operator.keeps_loss:
+            raise ValueError("the operator already holds normal equations: use it as it is.")
         struct = operator.in_struct
         return cls(_normal_matrix(operator), tuple(struct.shape))
 
@@ -57,6 +64,11 @@ class NormalSensing(AbstractOperator):
     def adjoint(self, y: Inexact[Array, "n1 n2"]) -> Inexact[Array, "n1 n2"]:
         return self.forward(y)  # N is Hermitian
 
+    def pull_back_factors(
+        self, dual: Inexact[Array, "n1 n2"], factors: Factors
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+        return project(dual, factors)
+
     def gradient_factors(
         self,
         factors: Factors,
@@ -69,7 +81,7 @@ class NormalSensing(AbstractOperator):
                 "use the operator it was made from."
             )
         residual = self.forward_factors(factors) - measurements
-        return *project(residual, factors), residual
+        return *self.pull_back_factors(residual, factors), residual
 
 
 @jax.jit

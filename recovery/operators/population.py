@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from recovery._arrays import check_matches
+from recovery._arrays import check_matches, check_shape
 from recovery.operators.base import AbstractOperator
 
 
@@ -21,9 +21,10 @@ class PopulationSensing(AbstractOperator):
     _struct: jax.ShapeDtypeStruct = eqx.field(static=True)
 
     def __init__(self, shape: tuple[int, int], *, dtype: jax.typing.DTypeLike | None = None):
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(f"shape is {shape}, but two positive sizes (n1, n2) are needed.")
+        check_shape(shape)
         self._struct = jax.ShapeDtypeStruct(tuple(shape), jnp.zeros((), dtype or float).dtype)
+        if not jnp.issubdtype(self._struct.dtype, jnp.inexact):
+            raise TypeError(f"dtype is {dtype}, but a floating or complex one is needed.")
 
     @property
     def in_struct(self) -> jax.ShapeDtypeStruct:

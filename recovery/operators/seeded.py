@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, PRNGKeyArray
 
-from recovery._arrays import HIGHEST, check_key, check_matches, is_concrete
+from recovery._arrays import (
+    HIGHEST,
+    check_count,
+    check_key,
+    check_matches,
+    check_shape,
+    is_concrete,
+    named_stream,
+)
 from recovery.factors import Factors
 from recovery.operators.base import AbstractOperator, project, residual_of_squares
 
@@ -18,7 +26,7 @@ _BLOCK_ENTRIES = 2**17
 class SeededGaussianSensing(AbstractOperator):
     """`<A_i, X>` with standard Gaussian `A_i` regenerated from a key whenever they are needed.
 
-    Row i is drawn from `fold_in(key, i)`, so the matrices do not depend on the size of the blocks
+    Row i is drawn from a key of its own, so the matrices do not depend on the size of the blocks
     in which they are made. They are drawn in single precision and then cast: single and double
     precision see the same matrices, and generating them, which dominates the cost, is fastest.
     Memory: one block. A gradient generates every row once.
@@ -52,14 +60,14 @@ class SeededGaussianSensing(AbstractOperator):
                 f"key is of the kind {jax.random.key_impl(key)}, whose numbers change under vmap: "
                 "use jax.random.key(seed, impl='threefry2x32')."
             )
-        if num_measurements < 1 or min(shape) < 1:
-            raise ValueError(
-                f"num_measurements {num_measurements} and shape {shape} must all be positive."
-            )
+        check_count("num_measurements", num_measurements, low=1)
+        check_shape(shape)
+        if block_rows is not None:
+            check_count("block_rows", block_rows, low=1)
         dtype = jnp.zeros((), dtype or float).dtype
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(f"dtype {dtype} was asked for, but the matrices are real.")
-        self.key = key
+        self.key = named_stream(key, "seeded gaussian sensing")
         self._num_rows = num_measurements
         self._in_struct = jax.ShapeDtypeStruct(tuple(shape), dtype)
         self.block_rows = block_rows or max(1, _BLOCK_ENTRIES // (shape[0] * shape[1]))

@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, PRNGKeyArray, Real
 
-from recovery._arrays import check_key, check_matches, check_number, check_rank
+from recovery._arrays import (
+    check_count,
+    check_key,
+    check_matches,
+    check_number,
+    check_rank,
+    check_shape,
+    is_concrete,
+    named_stream,
+)
 from recovery.factors import Factors
 from recovery.operators import AbstractOperator, DenseSensing, PopulationSensing
 from recovery.problem import Problem
@@ -36,12 +45,10 @@ def matrix_sensing(
         dtype: real or complex; jax's default floating type if None.
     """
     check_key(key)
-    if num_measurements is not None and num_measurements < 1:
-        raise ValueError(
-            f"num_measurements is {num_measurements}, but at least 1 is needed; None stands for "
-            "infinitely many."
-        )
-    truth_key, operator_key, corruption_key = jax.random.split(key, 3)
+    check_shape(shape)
+    if num_measurements is not None:  # None stands for infinitely many
+        check_count("num_measurements", num_measurements, low=1)
+    truth_key, operator_key, corruption_key = jax.random.split(named_stream(key, "sensing"), 3)
     truth = random_truth(
         truth_key,
         shape=shape,
@@ -83,6 +90,8 @@ def random_truth(
         raise ValueError(
             f"singular_values has shape {values.shape}, but rank {rank} needs ({rank},)."
         )
+    if is_concrete(values) and not jnp.all(values >= 0):
+        raise ValueError(f"singular_values must be at least 0, got {values}.")
     if symmetric and shape[0] != shape[1]:
         raise ValueError(f"shape is {shape}, but a symmetric truth is square.")
     left_key, right_key = jax.random.split(key)
@@ -112,8 +121,7 @@ def measure(
     check_key(key)
     check_matches("truth", truth.struct, operator.in_struct)
     check_number("noise_std", noise_std, low=0)
-    check_number("outlier_fraction", outlier_fraction, low=0)
-    check_number("1 - outlier_fraction", 1 - outlier_fraction, low=0, strict=True)
+    check_number("outlier_fraction", outlier_fraction, low=0, high=1)
     check_number("outlier_std", outlier_std, low=0)
     struct = operator.out_struct
     noise_key, where_key, outlier_key = jax.random.split(key, 3)

@@ -15,11 +15,12 @@ from recovery.solvers.preconditioned import gram
 
 
 class AlternatingGaussNewton(AbstractDescent):
-    """AGN: `F <- F - eta D G (G^H G)^+`, then `G <- G - eta D^T F (F^H F)^+` with the new F.
+    """AGN: `F <- F - eta D G (G^T G)^+`, then `G <- G - eta D^T F (F^T F)^+` with the new F.
 
     `D = (1/m) A*(A(F G^T) - y)` is evaluated anew for the second half, so a step costs two
-    gradients. Linear convergence at a rate free of the condition number, also with more columns
-    than the truth has rank; for the asymmetric form only, even if the truth is symmetric.
+    gradients; complex factors are conjugated as in `adjoint_factors`. Linear convergence at a rate
+    free of the condition number, also with more columns than the truth has rank; for the
+    asymmetric form only, even if the truth is symmetric.
 
     Args:
         step_size: 0 < eta <= 2 / (1 + delta), delta the restricted isometry constant of the

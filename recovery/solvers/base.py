@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Inexact, Int, PRNGKeyArray, PyTree, Real
 
-from recovery._arrays import check_matches, check_number, is_concrete
+from recovery._arrays import check_matches, check_number, check_rank, is_concrete, real_scalar
 from recovery.factors import Factors
-from recovery.operators import NormalSensing
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.schedules import AbstractSchedule
@@ -55,12 +54,13 @@ class DescentState(eqx.Module):
 
 
 class AbstractDescent(AbstractSolver):
-    """A method that moves both factors along the gradient of half the mean squared residual.
+    """A method that moves both factors along the gradient of the mean squared residual.
 
-    A final class adds its fields and `step`.
+    A final class adds `step` and its fields, `step_size` and `tolerance` first. `symmetric` says
+    that it keeps one factor, `Factors.symmetric`.
     """
 
-    symmetric: ClassVar[bool]
+    symmetric: ClassVar[bool] = False
     step_size: eqx.AbstractVar[AbstractSchedule]
     tolerance: eqx.AbstractVar[Real[Array, ""]]
 
@@ -84,6 +84,9 @@ class AbstractDescent(AbstractSolver):
     def terminate(self, problem: Problem, state: DescentState) -> RESULTS:
         converged = state.relative_residual < self.tolerance.astype(state.loss.dtype)
         code = RESULTS.where(converged, RESULTS.converged, RESULTS.running)
+        if self.symmetric:  # inside jit and vmap no start can be refused before the first step
+            left, right = state.factors.left, state.factors.right
+            code = RESULTS.where(jnp.all(left.conj() == right), code, RESULTS.asymmetric_start)
         return RESULTS.where(is_finite(state.factors), code, RESULTS.nonfinite)
 
     def estimate(self, problem: Problem, state: DescentState) -> Factors:
@@ -99,7 +102,8 @@ class AbstractDescent(AbstractSolver):
             gradient = Factors.symmetric((left + right.conj()) / 2)
         square = jnp.vdot(residual, residual).real
         loss = square / (2 * operator.num_measurements)
-        return DescentState(factors, gradient, loss, jnp.sqrt(square) / norm, norm, step)
+        relative = jnp.sqrt(square) / jnp.where(norm > 0, norm, 1)
+        return DescentState(factors, gradient, loss, relative, norm, step)
 
 
 def scalar(schedule: AbstractSchedule, state: DescentState) -> Inexact[Array, ""]:
@@ -109,10 +113,10 @@ def scalar(schedule: AbstractSchedule, state: DescentState) -> Inexact[Array, ""
 
 def tolerance_array(value: Any) -> Any:
     """Field converter: a relative residual to stop below; 0 means never."""
-    if eqx.is_array_like(value):
-        check_number("tolerance", value, low=0)
-        return jnp.asarray(value)
-    return value
+    if type(value) is object:  # the placeholder of a tree transformation
+        return value
+    check_number("tolerance", value, low=0)
+    return real_scalar(value)
 
 
 def is_finite(factors: Factors) -> Bool[Array, ""]:
@@ -126,6 +130,7 @@ def check_start(solver: AbstractSolver, problem: Problem, start: Factors | None)
             "starts.spectral(problem, rank)."
         )
     check_matches("the start", start.struct, problem.operator.in_struct)
+    check_rank(start.rank, start.shape)
 
 
 def check_symmetric(solver: AbstractSolver, problem: Problem, start: Factors | None) -> None:
@@ -134,14 +139,14 @@ def check_symmetric(solver: AbstractSolver, problem: Problem, start: Factors | N
     if n1 != n2:
         raise ValueError(
             f"{name} looks for a symmetric matrix, but the operator acts on {n1} x {n2} ones: use "
-            f"{name.replace('Symmetric', 'Asymmetric')}."
+            "an asymmetric solver."
         )
     if start is None or not (is_concrete(start.left) and is_concrete(start.right)):
         return
     if not jnp.array_equal(start.left.conj(), start.right):
         raise ValueError(
             f"{name} needs a symmetric start, but left and right differ: use "
-            f"Factors.symmetric(start.left), or {name.replace('Symmetric', 'Asymmetric')}."
+            "Factors.symmetric(start.left), or an asymmetric solver."
         )
 
 
@@ -149,7 +154,7 @@ def check_loss_is_known(solver: AbstractSolver, problem: Problem) -> None:
     def is_schedule(leaf: Any) -> bool:
         return isinstance(leaf, AbstractSchedule)
 
-    if not isinstance(problem.operator, NormalSensing):
+    if problem.operator.keeps_loss:
         return
     for leaf in jax.tree.leaves(solver, is_leaf=is_schedule):
         if is_schedule(leaf) and leaf.needs_loss:

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, Real
 
-from recovery._arrays import check_number
+from recovery._arrays import HIGHEST, check_instance, check_number, real_scalar
+from recovery._lanes import max_over_lanes
 from recovery.factors import Factors
 from recovery.problem import Problem
 from recovery.results import RESULTS
@@ -19,7 +20,7 @@ def rescale_columns(factors: Factors, beta: float | Real[Array, ""]) -> Factors:
     """
     a, s, bh = jnp.linalg.svd(factors.left, full_matrices=False)
     beta = jnp.asarray(beta, s.dtype)
-    g = jnp.matmul(factors.right, bh.T, precision=jax.lax.Precision.HIGHEST)
+    g = jnp.matmul(factors.right, bh.T, precision=HIGHEST)
     return Factors(beta.astype(a.dtype) * a, g * (s / beta).astype(g.dtype)[None, :])
 
 
@@ -43,9 +44,12 @@ class ModifiedStep(AbstractSolver):
 
     inner: AbstractDescent
     at_step: Int[Array, ""] = eqx.field(converter=jnp.asarray)
-    beta: Real[Array, ""] = eqx.field(converter=jnp.asarray)
+    beta: Real[Array, ""] = eqx.field(converter=real_scalar)
 
     def __check_init__(self):
+        check_instance("inner", self.inner, AbstractDescent, "an asymmetric descent method")
+        if not jnp.issubdtype(self.at_step.dtype, jnp.integer):
+            raise TypeError(f"at_step must be a whole number, got {self.at_step}.")
         check_number("at_step", self.at_step, low=0)
         check_number("beta", self.beta, low=0, strict=True)
         if self.inner.symmetric:
@@ -75,7 +79,7 @@ class ModifiedStep(AbstractSolver):
         # Under vmap the lanes may switch at different steps. A predicate over all lanes keeps the
         # branch a branch: the decomposition is computed only in steps where some lane needs it.
         return jax.lax.cond(
-            any_lane(now), changed, lambda state: self.inner.step(problem, state), state
+            max_over_lanes(now), changed, lambda state: self.inner.step(problem, state), state
         )
 
     def terminate(self, problem: Problem, state: DescentState) -> RESULTS:
@@ -83,14 +87,3 @@ class ModifiedStep(AbstractSolver):
 
     def estimate(self, problem: Problem, state: DescentState) -> Factors:
         return self.inner.estimate(problem, state)
-
-
-@jax.custom_batching.custom_vmap
-def any_lane(flag: Array) -> Array:
-    """`flag`, or under vmap whether it is set in any lane."""
-    return flag
-
-
-@any_lane.def_vmap
-def _any_lane_vmap(axis_size: int, in_batched: list[bool], flag: Array) -> tuple[Array, bool]:
-    return any_lane(jnp.any(flag, axis=0) if in_batched[0] else flag), False

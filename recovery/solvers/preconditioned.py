@@ -50,7 +50,7 @@ class AsymmetricPreconditionedDescent(AbstractDescent):
 
     Both factors at once, with one preconditioner (Jia, Feng, Meng, Sun 2024, equations 30-31,
     their form of PrecGD for two factors). They report that it keeps some dependence on the
-    condition number.
+    condition number. Complex factors are conjugated as in `adjoint_factors`.
 
     Args:
         step_size: eta, a number or a schedule; 0.6 converges where 1 diverges.
@@ -79,6 +79,13 @@ def gram(factor: Inexact[Array, "n k"]) -> Inexact[Array, "k k"]:
 def divide(
     direction: Inexact[Array, "n k"], matrix: Inexact[Array, "k k"], damping: Inexact[Array, ""]
 ) -> Inexact[Array, "n k"]:
-    """`direction (matrix + damping I)^(-1)` for a Hermitian positive matrix."""
-    damped = matrix + damping * jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    """`direction (matrix + damping I)^(-1)` for a Hermitian positive matrix.
+
+    The damping is at least the rounding error of the matrix: unused columns of a converged iterate
+    make it singular.
+    """
+    limits, k = jnp.finfo(matrix.dtype), matrix.shape[0]
+    floor = k * limits.eps * jnp.trace(matrix).real + limits.tiny
+    damping = jnp.maximum(damping.real, floor).astype(matrix.dtype)
+    damped = matrix + damping * jnp.eye(k, dtype=matrix.dtype)
     return jsl.cho_solve(jsl.cho_factor(damped), direction.conj().T).conj().T
