@@ -27,6 +27,14 @@ def second_half_above(steps: ArrayLike, errors: ArrayLike, floor: float) -> np.n
     return above & (np.asarray(steps) >= last / 2)
 
 
+def straightness(steps: ArrayLike, errors: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Ratio of the semilog slopes on the late and the early half of the window; 1 if straight."""
+    steps = np.asarray(steps)
+    middle = np.array([np.median(steps[keep]) for keep in window])[:, None]
+    late = semilog_slope(steps, errors, window & (steps >= middle))
+    return late / semilog_slope(steps, errors, window & (steps <= middle))
+
+
 def first_below(steps: ArrayLike, values: ArrayLike, level: float) -> np.ndarray:
     """For each run the first recorded step at which the value is below `level`."""
     below = np.asarray(values) < level

@@ -1,4 +1,4 @@
-"""Steps to a relative error of 1e-8 against the condition number, for every method here."""
+"""Steps to a relative residual of 1e-8 against the condition number, for every method here."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.claims import Claim, at_least, at_most, within
+from experiments.claims import Claim, at_most, within
 from experiments.overparameterized_gd import _setting as setting
 from recovery import RESULTS, Problem, plotting, problems, schedules, solve, starts
 from recovery.solvers import (
@@ -21,12 +21,13 @@ from recovery.solvers import (
 
 CAPTION = """Not in the paper. Steps until the relative residual is below 1e-8, over-parameterized
 (k = 6 > r = 3), n = 30, 1,800 Gaussian measurements of a symmetric truth with singular values
-spaced geometrically from 1 to 1 / kappa; median and range over draws, left out where max_steps were
-not enough. Starts of scale alpha = 0.5 / sqrt(kappa) (right factor alpha / 3). Gradient descent:
-step 0.5. Modified: beta = 1, the changed step comes once the residual is below 0.1 / kappa; it
-frees the rate from the start scale, but makes it fall like 1 / kappa^2 (dotted:
-ln(1e8) / (eta sigma_r^2)). Preconditioned: PrecGD damping, step 0.3 (one factor) and 0.6 (two).
-Alternating Gauss-Newton: step 0.8, two gradients a step. Settings ours."""
+spaced geometrically from 1 to 1 / kappa; median and range over draws. Starts of scale
+alpha = 0.5 / sqrt(kappa) (right factor alpha / 3). Gradient descent: step 0.5. Modified: beta = 1,
+the changed step comes once the residual is below 0.1 / kappa; the rate after it is free of the
+start scale, but of order 1 / kappa^2 (dotted: ln(1e8) / (eta sigma_r^2)), so that it is slower than
+plain gradient descent beyond kappa of about 10; run on the normal equations. Preconditioned: PrecGD
+damping, step 0.3 (one factor) and 0.6 (two). Alternating Gauss-Newton: step 0.8, two gradients a
+step. Settings ours."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Config:
     num_draws: int
     condition_numbers: tuple[float, ...]
     max_steps: int
+    max_modified_steps: int
     size: int = 30
     rank: int = 3
     search_rank: int = 6
@@ -43,8 +45,15 @@ class Config:
     step_size: float = 0.5
 
 
-FULL = Config(num_draws=4, condition_numbers=(1.0, 3.0, 10.0, 30.0, 100.0), max_steps=60_000)
-QUICK = Config(num_draws=2, condition_numbers=(1.0, 10.0), max_steps=8_000)
+FULL = Config(
+    num_draws=10,
+    condition_numbers=(1.0, 3.0, 10.0, 30.0, 100.0),
+    max_steps=60_000,
+    max_modified_steps=450_000,
+)
+QUICK = Config(
+    num_draws=2, condition_numbers=(1.0, 10.0), max_steps=8_000, max_modified_steps=8_000
+)
 
 METHODS = {
     "plain": "gradient descent",
@@ -70,18 +79,23 @@ def compute(config: Config) -> dict:
     """Steps for each method (condition numbers, draws)."""
     columns = [_steps(config, kappa) for kappa in config.condition_numbers]
     steps = {name: np.stack([column[name] for column in columns]) for name in METHODS}
-    return {"condition_numbers": config.condition_numbers, **steps}
+    return {
+        "condition_numbers": config.condition_numbers,
+        "step_size": config.step_size,
+        **steps,
+    }
 
 
 def _steps(config: Config, condition_number: float) -> dict[str, np.ndarray]:
     instance = problem(config, condition_number)
+    cheap = instance.normal_equations()
     eta, tolerance = config.step_size, config.tolerance
     plain = AsymmetricGradientDescent(eta, tolerance)
     near = AsymmetricGradientDescent(eta, 0.1 / condition_number)
     damping = schedules.LossRoot()
 
-    def run(solver, start):
-        solution = solve(instance, solver, start, max_steps=config.max_steps)
+    def run(solver, start, problem=instance, max_steps=config.max_steps):
+        solution = solve(problem, solver, start, max_steps=max_steps)
         return jnp.where(solution.result == RESULTS.converged, solution.num_steps, -1)
 
     def all_methods(key):
@@ -91,7 +105,12 @@ def _steps(config: Config, condition_number: float) -> dict[str, np.ndarray]:
         one_factor = starts.random_symmetric(key, n, k, scale)
         return {
             "plain": run(plain, start),
-            "modified": run(ModifiedStep(plain, run(near, start), beta=1.0), start),
+            "modified": run(
+                ModifiedStep(plain, run(near, start, cheap), beta=1.0),
+                start,
+                cheap,
+                config.max_modified_steps,
+            ),
             "preconditioned": run(AsymmetricPreconditionedDescent(0.6, tolerance, damping), start),
             "symmetric_preconditioned": run(
                 SymmetricPreconditionedDescent(0.3, tolerance, damping), one_factor
@@ -105,13 +124,13 @@ def _steps(config: Config, condition_number: float) -> dict[str, np.ndarray]:
 
 def check(data: dict, config: Config) -> list[Claim]:
     kappas = data["condition_numbers"]
-    needed = [data[name].ravel() for name in METHODS if name != "modified"]
+    unfinished = sum(np.sum(data[name] < 0) for name in METHODS)
     mean = {name: np.mean(data[name], axis=1) for name in METHODS}
     growth = {name: values[-1] / values[0] for name, values in mean.items()}
-    large = (kappas >= 10) & np.all(data["modified"] > 0, axis=1)
+    large = kappas >= 10
     predicted = np.log(1e8) / config.step_size * kappas[large] ** 2
     return [
-        at_least("every run but the modified step's converges: steps", np.concatenate(needed), 1),
+        at_most("runs that did not converge", unfinished, 0),
         within(
             "gradient descent: growth of steps over that of kappa",
             growth["plain"] / kappas[-1],
@@ -148,8 +167,8 @@ def draw(data: dict) -> Figure:
             ms=4,
             color=plotting.COLORS[index],
         )
-    grid = np.geomspace(3, 30)
-    predicted = np.log(1e8) / QUICK.step_size * grid**2
+    grid = np.geomspace(3, kappas[-1])
+    predicted = np.log(1e8) / data["step_size"] * grid**2
     plotting.theory_line(ax, grid, predicted, label=r"$\ln(10^8)\,/\,(\eta\sigma_r^2)$")
     plotting.finish(
         ax,

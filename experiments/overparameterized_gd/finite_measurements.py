@@ -18,7 +18,8 @@ CAPTION = """Finitely many Gaussian measurements, k = 5 > r = 3, n = 50, step 0.
 Left: one factor, start scale 0.1; dotted (k - r) / (4 eta^2 t^2), the limit of infinitely many
 measurements. Middle: two factors, scales alpha and alpha / 3; faster for larger alpha on
 average over draws, but not by the law alpha^2 of the population. Right: the same with the changed
-step (beta = sqrt(sigma_r), after the squared error fell below 1e-3): one rate for every alpha.
+step (beta = sqrt(sigma_r), after the squared error fell below 1e-3): nearly one rate for every
+alpha, the more measurements the closer.
 Bands: draws of the start."""
 
 
@@ -38,12 +39,15 @@ class Config:
     num_steps_after: int = 500
 
 
-FULL = Config(num_draws=5, num_measurements=(1000, 2000, 4000), num_asymmetric_steps=4000)
+FULL = Config(num_draws=10, num_measurements=(1000, 2000, 4000), num_asymmetric_steps=4000)
 QUICK = Config(num_draws=2, num_measurements=(2000,), num_asymmetric_steps=1500)
 
 
 def compute(config: Config) -> dict:
     data: dict = {"num_measurements": config.num_measurements, "scales": config.scales}
+    data["late"] = np.arange(200, config.num_symmetric_steps)
+    excess = config.search_rank - setting.RANK
+    data["bound"] = excess / (2 * config.step_size * data["late"]) ** 2
     total = config.num_steps_before + config.num_steps_after
     for m in config.num_measurements:
         problem = setting.problem(num_measurements=m).normal_equations()
@@ -118,8 +122,7 @@ def check(data: dict, config: Config) -> list[Claim]:
         step = np.arange(modified.shape[-1])
         window = fits.second_half_above(step, modified, setting.FLOOR)
         modified_rates = rates(modified, step, window)
-        mean_rates = np.mean(modified_rates, axis=1)
-        spread = np.max(mean_rates) / np.min(mean_rates) - 1
+        spread = np.max(modified_rates, axis=0) / np.min(modified_rates, axis=0) - 1
         claims += [
             within(f"m = {m}: one factor, log-log slope", slopes, -2.05, -1.7),
             within(
@@ -128,7 +131,12 @@ def check(data: dict, config: Config) -> list[Claim]:
                 1.0,
                 np.inf,
             ),
-            at_most(f"m = {m}: changed step, spread of the mean rate over alpha", spread, 0.12),
+            at_most(
+                f"m = {m}: changed step, spread of the rate over alpha, median over draws",
+                np.median(spread),
+                0.12,
+            ),
+            at_most(f"m = {m}: the same, largest over draws", np.max(spread), 0.25),
         ]
     return claims
 
@@ -142,10 +150,7 @@ def draw(data: dict) -> Figure:
         step = 10 * np.arange(error.shape[-1])
         rows = np.asarray(setting.log_spaced(len(step), 200))[1:]
         plotting.curves(one, step[rows], error[:, rows], label=f"m = {m}", index=index)
-    late = np.arange(200, QUICK.num_symmetric_steps)
-    plotting.theory_line(
-        one, late, 2 / (4 * QUICK.step_size**2 * late**2), label=r"$(k-r)/(4\eta^2t^2)$"
-    )
+    plotting.theory_line(one, data["late"], data["bound"], label=r"$(k-r)/(4\eta^2t^2)$")
     plotting.finish(
         one, xlabel="step t", ylabel="squared error", title=r"$UU^T$", scale=("log", "log")
     )

@@ -35,8 +35,8 @@ class Config:
     num_rows: int = 500
 
 
-FULL = Config(num_draws=3, condition_numbers=(1.0, 10.0, 100.0), num_steps=(2_000, 4_000, 40_000))
-QUICK = Config(num_draws=1, condition_numbers=(1.0, 10.0), num_steps=(2_000, 4_000))
+FULL = Config(num_draws=10, condition_numbers=(1.0, 10.0, 100.0), num_steps=(2_000, 4_000, 40_000))
+QUICK = Config(num_draws=2, condition_numbers=(1.0, 10.0), num_steps=(2_000, 4_000))
 
 RUNS = ("symmetric_exact", "symmetric_over", "asymmetric_exact", "asymmetric_over")
 
@@ -67,7 +67,10 @@ def compute(config: Config) -> dict:
                 condition_number**-0.5,
                 record_every,
             )
-        data[f"step_{index}"] = record_every * np.arange(config.num_rows + 1)
+        step = record_every * np.arange(config.num_rows + 1)
+        excess = config.search_rank - config.rank
+        data[f"step_{index}"] = step
+        data[f"bound_{index}"] = excess / (2 * config.step_size * step[1:]) ** 2
     return data
 
 
@@ -106,9 +109,14 @@ def check(data: dict, config: Config) -> list[Claim]:
             label = f"kappa = {kappa:g}, {name.replace('_', ' ')}"
             if name == "symmetric_over":
                 slopes = fits.loglog_slope(step, error, late)
-                claims.append(within(f"{label}: log-log slope", slopes, -2.1, -1.75))
+                ratio = error[:, -1] / data[f"bound_{index}"][-1]
+                claims.append(within(f"{label}: log-log slope", slopes, -2.0, -1.85))
+                claims.append(within(f"{label}: 4 eta^2 t^2 / (k - r) error", ratio, 0.94, 1.0))
             else:
+                window = fits.second_half_above(step, error, setting.FLOOR)
+                straight = fits.straightness(step, error, window)
                 claims.append(at_most(f"{label}: squared error at the end", error[:, -1], 1e-18))
+                claims.append(within(f"{label}: late over earlier slope", straight, 0.75, 1.25))
     return claims
 
 
@@ -124,10 +132,9 @@ def draw(data: dict) -> Figure:
         for style, (name, label) in enumerate(zip(RUNS, labels, strict=True)):
             error = data[f"{name}_{index}"][:, rows]
             plotting.curves(ax, step[rows], error, label=label, index=style, lower=1e-28)
-        late = step[step >= step[-1] / 20]
-        plotting.theory_line(
-            ax, late, 15 / (2 * QUICK.step_size * late) ** 2, label=r"$(k-r)/(4\eta^2t^2)$"
-        )
+        late = step[1:] >= step[-1] / 20
+        label = r"$(k-r)/(4\eta^2t^2)$"
+        plotting.theory_line(ax, step[1:][late], data[f"bound_{index}"][late], label=label)
         plotting.finish(
             ax, xlabel="step t", ylabel="", title=rf"$\kappa$ = {kappa:g}", scale=("log", "log")
         )

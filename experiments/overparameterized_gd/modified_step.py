@@ -71,6 +71,8 @@ def compute(config: Config) -> dict:
     betas = np.asarray(config.betas)
     return {
         "betas": betas,
+        "step_size": config.step_size,
+        "fitted": config.fitted,
         "best": config.best,
         "scales": scales,
         "error": shifted,
@@ -85,16 +87,16 @@ def predicted_rate(beta: np.ndarray, step_size: float) -> np.ndarray:
     return -2 * np.log(1 - step_size * slowest)
 
 
-def fitted_rates(data: dict, fitted: tuple[float, float]) -> np.ndarray:
+def fitted_rates(data: dict) -> np.ndarray:
     """(betas, scales, draws)"""
-    error = data["error"]
+    error, fitted = data["error"], data["fitted"]
     runs = error.reshape(-1, error.shape[-1])
     window = (runs > fitted[0]) & (runs < fitted[1])
     return -fits.semilog_slope(np.arange(runs.shape[-1]), runs, window).reshape(error.shape[:-1])
 
 
 def check(data: dict, config: Config) -> list[Claim]:
-    rates = fitted_rates(data, config.fitted)
+    rates = fitted_rates(data)
     jump = np.abs(data["error"][..., 1] / data["error"][..., 0] - 1)
     claims = [at_most("relative change of the error by the changed step", jump, 1e-10)]
     for index, beta in enumerate(data["betas"]):
@@ -127,7 +129,7 @@ def draw(data: dict) -> Figure:
         ylabel=r"$\|FG^T - X\|_F^2$",
         title=r"$\beta = \sqrt{\sigma_r}$ (faint: without the change)",
     )
-    rates = fitted_rates(data, QUICK.fitted)
+    rates = fitted_rates(data)
     for index, scale in enumerate(data["scales"]):
         for beta, values in zip(data["betas"], rates[:, index], strict=True):
             label = rf"$\alpha$ = {scale}" if beta == data["betas"][0] else None
@@ -140,7 +142,7 @@ def draw(data: dict) -> Figure:
                 label=label,
             )
     grid = np.linspace(0.45, 1.1, 200)
-    plotting.theory_line(right, grid, predicted_rate(grid, QUICK.step_size), label="predicted")
+    plotting.theory_line(right, grid, predicted_rate(grid, data["step_size"]), label="predicted")
     plotting.finish(
         right,
         xlabel=r"$\beta$",

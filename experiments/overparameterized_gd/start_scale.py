@@ -17,7 +17,7 @@ from recovery.solvers import AsymmetricGradientDescent
 CAPTION = """Asymmetric, k = 5 > r = 3, starts of scale alpha and alpha / 3. Left: one draw,
 rescaled. Right: fitted rates of several draws; each line is one draw. Dotted: the prediction 2 eta
 lambda_min(N^T Delta_0 N), with Delta_0 the imbalance at the start and N the directions that the
-truth does not use. (Population loss, n = 50, singular values 1, 0.75, 0.5, step 0.1.) That the
+truth does not use. (Population loss, n = 50, singular values 1, 0.75, 0.5, step 0.05.) That the
 rate is of order alpha^2 is the paper's theorem 1.3; the constant and the settings are ours."""
 
 
@@ -26,9 +26,10 @@ class Config:
     num_draws: int
     scales: tuple[float, ...] = (0.5, 0.3, 0.2, 0.1)
     search_rank: int = 5
-    step_size: float = 0.1
+    # The prediction is the limit of small steps: at step 0.1 it is up to 6 % low for alpha = 0.5.
+    step_size: float = 0.05
     # Steps grow like 1 / alpha^2, as the theory says they must.
-    steps_times_squared_scale: int = 500
+    steps_times_squared_scale: int = 1000
     num_rows: int = 250
 
 
@@ -90,11 +91,9 @@ def fitted_rates(data: dict) -> np.ndarray:
 def check(data: dict, config: Config) -> list[Claim]:
     rates = fitted_rates(data)
     powers = np.polyfit(np.log(data["scales"]), np.log(rates), 1)[0]
-    faster = rates[:-1] / rates[1:]  # scales fall
     return [
         within("rate over prediction", rates / data["predicted"], 0.98, 1.05),
         within("power of alpha in the rate, each draw", powers, 1.9, 2.1),
-        within("rate over that of the next smaller alpha", faster, 1.0, np.inf),
     ]
 
 
@@ -109,7 +108,7 @@ def draw(data: dict) -> Figure:
             index=index,
             lower=1e-28,
         )
-    left.set_xlim(0, data["step_2"][-1])
+    left.set_xlim(0, data[f"step_{len(data['scales']) - 2}"][-1])
     plotting.finish(left, xlabel="step t", ylabel=r"$\|FG^T - X\|_F^2$", title="One draw, rescaled")
     rates = fitted_rates(data)
     for draw_index in range(rates.shape[1]):

@@ -57,19 +57,12 @@ def check(data: dict, config: Config) -> list[Claim]:
     window = fits.between(data["step"], *config.window)
     slopes = fits.loglog_slope(data["step"], data["symmetric"], window)
     straight = fits.second_half_above(data["step"], data["asymmetric"], setting.FLOOR)
-    ratio = _curvature(data["step"], data["asymmetric"], straight)
+    ratio = fits.straightness(data["step"], data["asymmetric"], straight)
     return [
         within("symmetric: log-log slope", slopes, -2.0, -1.85),
         at_most("asymmetric: squared error at the end", data["asymmetric"][:, -1], 1e-22),
         within("asymmetric: slope of the last quarter over the one before", ratio, 0.95, 1.05),
     ]
-
-
-def _curvature(step: np.ndarray, error: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Ratio of the two semilog slopes on both halves of the window: 1 for a straight line."""
-    middle = np.array([np.median(step[keep]) for keep in window])[:, None]
-    late = fits.semilog_slope(step, error, window & (step >= middle))
-    return late / fits.semilog_slope(step, error, window & (step <= middle))
 
 
 def draw(data: dict) -> Figure:
