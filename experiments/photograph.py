@@ -1,23 +1,16 @@
 """A photograph recovered from half as many random measurements as it has pixels.
 
     python experiments/photograph.py [--rank 4 8 12] [--size 96] [--out FIGURE.png]
-    python experiments/photograph.py --data FILE.npz --rank 5 [--out FACTORS.npz]
 
 The photograph is not of low rank. No matrix of rank k comes closer to it than its best rank-k
 approximation; to a recovery, what that leaves out acts as noise on the measurements.
-
-The second form recovers a matrix from a user's own arrays `matrices` (m, n1, n2), with entries of
-about one size and mean zero, and `measurements` (m,). If the file also holds `truth` (n1, n2), the
-error is printed.
 """
 
 import argparse
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +20,12 @@ from matplotlib.cbook import get_sample_data
 from matplotlib.figure import Figure
 from PIL import Image
 
-from recovery import RESULTS, Factors, Problem, Solution, SolveError, metrics, solve, starts
+from experiments.recover_file import recover, whole
+from recovery import Factors, Problem, metrics
 from recovery.operators import DenseSensing
-from recovery.solvers import AlternatingGaussNewton
 
 MEASUREMENTS_PER_PIXEL = 0.5
 PHOTOGRAPH_STEPS = 50
-DATA_STEPS = 500
-TOLERANCE = 1e-10
 FIGURE = Path(__file__).parents[1] / "figures" / "photograph" / "photograph.png"
 
 
@@ -50,20 +41,12 @@ class Recovery:
     seconds: float
 
 
-# Computing
-
-
 def load_photograph(size: int) -> np.ndarray:
     """Grace Hopper, 1984 (public domain, with matplotlib): size x size, from 0 to 1."""
     with Image.open(str(get_sample_data("grace_hopper.jpg", asfileobj=False))) as image:
         side = image.width
         square = image.convert("L").crop((0, 0, side, side))
         return np.asarray(square.resize((size, size), Image.Resampling.BOX), float) / 255
-
-
-def whole(matrix: np.ndarray) -> Factors:
-    """A matrix of any rank as a truth for the metrics."""
-    return Factors.from_matrix(matrix, min(matrix.shape))
 
 
 def num_measurements(photograph: np.ndarray) -> int:
@@ -75,24 +58,6 @@ def photograph_problem(photograph: np.ndarray) -> Problem:
     matrices = jax.random.normal(jax.random.key(0), shape)
     operator = DenseSensing(matrices)
     return Problem(operator, operator.forward(jnp.asarray(photograph)), whole(photograph))
-
-
-def step_size(matrices: jax.Array, rank: int) -> float:
-    """1 over the largest eigenvalue that a half step meets with Gaussian matrices.
-
-    With one factor fixed, `(1/m) A*A` has eigenvalues between `s (1 +- sqrt(q))^2` (Marchenko,
-    Pastur 1967): q = n k / m unknowns per measurement, s the mean square of an entry.
-    """
-    ratio = max(matrices.shape[1:]) * rank / matrices.shape[0]
-    mean_square = float(jnp.vdot(matrices, matrices).real) / matrices.size
-    return 1 / (mean_square * (1 + ratio**0.5) ** 2)
-
-
-def recover(problem: Problem, rank: int, max_steps: int) -> Solution:
-    assert isinstance(problem.operator, DenseSensing)
-    start = starts.spectral(problem, rank)
-    solver = AlternatingGaussNewton(step_size(problem.operator.matrices, rank), TOLERANCE)
-    return solve(problem, solver, start, max_steps=max_steps)
 
 
 def compute(photograph: np.ndarray, ranks: Sequence[int]) -> list[Recovery]:
@@ -113,9 +78,6 @@ def recovery_of_rank(problem: Problem, photograph: np.ndarray, rank: int) -> Rec
         error=float(metrics.relative_error(problem, found)),
         seconds=seconds,
     )
-
-
-# Showing
 
 
 def table(photograph: np.ndarray, recoveries: Sequence[Recovery]) -> str:
@@ -157,67 +119,16 @@ def show(ax: Axes, image: np.ndarray, title: str) -> None:
     ax.set_axis_off()
 
 
-# A user's own data
-
-
-def load_arrays(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is no .npz file: write it with "
-            "numpy.savez(path, matrices=..., measurements=...)."
-        )
-    with np.load(path) as file:
-        arrays = dict(file)
-    for name in ("matrices", "measurements"):
-        if name not in arrays:
-            held = ", ".join(arrays) or "nothing"
-            raise ValueError(f"{path} has no array '{name}'; it holds {held}.")
-    return arrays
-
-
-def recover_data(path: Path, rank: int, out: Path) -> str:
-    arrays = load_arrays(path)
-    truth = whole(arrays["truth"]) if "truth" in arrays else None
-    problem = Problem(DenseSensing(arrays["matrices"]), arrays["measurements"], truth)
-    solution = recover(problem, rank, DATA_STEPS)
-    found = solution.value
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(out, left=np.asarray(found.left), right=np.asarray(found.right))
-    lines = [
-        f"After {solution.num_steps} steps: {RESULTS[solution.result]}",
-        f"relative residual {metrics.relative_residual(problem, found):.3e}",
-    ]
-    if truth is not None:
-        lines.append(f"relative error {metrics.relative_error(problem, found):.3e}")
-    return "\n".join([*lines, f"left and right are in {out}"])
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rank", type=int, nargs="+", help="4 8 12 if absent; one with --data")
-    parser.add_argument("--size", type=int, default=96, help="pixels of a side")
-    parser.add_argument("--data", type=Path, help="an .npz file with matrices and measurements")
-    parser.add_argument(
-        "--out", type=Path, help="figures/photograph/photograph.png, or recovered.npz with --data"
-    )
-    options = parser.parse_args(argv)
-    if options.data and len(options.rank or []) != 1:
-        parser.error("--data needs one --rank.")
-    return options
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rank", type=int, nargs="+", default=[4, 8, 12])
+    parser.add_argument("--size", type=int, default=96, help="pixels of a side")
+    parser.add_argument("--out", type=Path, default=FIGURE)
+    options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
     try:
-        if options.data:
-            print(recover_data(options.data, options.rank[0], options.out or Path("recovered.npz")))
-        else:
-            out = options.out or FIGURE
-            recover_photograph(options.size, options.rank or [4, 8, 12], out)
-    except (ValueError, TypeError, SolveError) as error:
+        recover_photograph(options.size, options.rank, options.out)
+    except ValueError as error:
         raise SystemExit(f"error: {error}") from error
 
 

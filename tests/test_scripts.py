@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import photograph
+from experiments import photograph, recover_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,8 +47,8 @@ def data(tmp_path) -> Path:
 
 def test_users_data_are_recovered_and_written(data, tmp_path, capsys):
     out = tmp_path / "factors.npz"
-    photograph.main(["--data", str(data), "--rank", "2", "--out", str(out)])
-    assert "fell below the tolerance" in capsys.readouterr().out
+    recover_file.main([str(data), "--rank", "2", "--out", str(out)])
+    assert "met its tolerance" in capsys.readouterr().out
     with np.load(out) as found, np.load(data) as given:
         np.testing.assert_allclose(found["left"] @ found["right"].T, given["truth"], atol=1e-8)
 
@@ -65,4 +65,4 @@ def test_users_data_are_refused_by_one_sentence(data, tmp_path):
         (data, "8", "rank 8 was asked for"),
     ):
         with pytest.raises(SystemExit, match=sentence):
-            photograph.main(["--data", str(path), "--rank", rank])
+            recover_file.main([str(path), "--rank", rank])

@@ -294,6 +294,49 @@ def test_preconditioned_descent_stays_finite_with_unused_columns_and_no_damping(
         assert metrics.relative_error(problem, solution.value) < 200 * jnp.finfo(dtype).eps ** 0.5
 
 
+class LeftDescent(solvers.AbstractDescent):
+    """A user's own method: fields and one formula."""
+
+    step_size: schedules.AbstractSchedule = eqx.field(converter=schedules.step_size_schedule)
+    tolerance: jax.Array = eqx.field(converter=jnp.asarray, default=0.0)
+
+    def step(self, problem, state):
+        eta = self.step_size(state)
+        f = state.factors.left - eta * state.gradient.left
+        return self.move(problem, state, Factors(f, state.factors.right))
+
+
+class LeastSquares(solvers.AbstractSolver):
+    """A user's own direct method: one step, its state a tuple."""
+
+    def validate(self, problem, start):
+        pass
+
+    def init(self, problem, start, key):
+        return (jnp.zeros(problem.operator.in_struct.shape), jnp.asarray(0))
+
+    def step(self, problem, state):
+        rows = problem.operator.matrices.reshape(problem.operator.num_measurements, -1)
+        x = jnp.linalg.lstsq(rows, problem.measurements)[0]
+        return (x.reshape(problem.operator.in_struct.shape), state[1] + 1)
+
+    def terminate(self, problem, state):
+        return RESULTS.where(state[1] > 0, RESULTS.converged, RESULTS.running)
+
+    def estimate(self, problem, state):
+        return Factors.from_matrix(state[0], 2)
+
+
+def test_a_users_own_solver_runs_through_solve():
+    descent = solve(PROBLEM, LeftDescent(0.1), ASYMMETRIC, max_steps=5, record=RECORD)
+    assert descent.trace["error"][-1] < descent.trace["error"][0]
+    direct = solve(PROBLEM, LeastSquares(), max_steps=1, record=RECORD)
+    assert direct.result == RESULTS.converged
+    assert direct.trace["error"][-1] < 1e-12
+    again = solve(PROBLEM, LeastSquares(), direct.state, max_steps=1)
+    assert again.num_steps == 0
+
+
 class TestModifiedStep:
     INNER = solvers.AsymmetricGradientDescent(0.2)
 

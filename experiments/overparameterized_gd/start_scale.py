@@ -15,10 +15,11 @@ from recovery.metrics import imbalance_matrix
 from recovery.solvers import AsymmetricGradientDescent
 
 CAPTION = """Asymmetric, k = 5 > r = 3, starts of scale alpha and alpha / 3. Left: one draw,
-rescaled. Right: fitted rates of several draws; each line is one draw. Dotted: the prediction 2 eta
-lambda_min(N^T Delta_0 N), with Delta_0 the imbalance at the start and N the directions that the
-truth does not use; corrections of order alpha^2 show at alpha = 0.5. (Population loss, n = 50, singular values 1, 0.75, 0.5, step 0.1.) That the
-rate is of order alpha^2 is the paper's theorem 1.3; the constant and the settings are ours."""
+rescaled. Right: fitted rates of several draws. Dotted: the prediction 2 eta
+lambda_min(N^T Delta_0 N), one line a draw, with Delta_0 the imbalance at the start and N the
+directions that the truth does not use; corrections of order alpha^2 show at alpha = 0.5.
+(Population loss, n = 50, singular values 1, 0.75, 0.5, step 0.1.) That the rate is of order alpha^2
+is the paper's theorem 1.3; the constant and the settings are ours."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from recovery.schedules import AbstractSchedule
 class AbstractSolver(eqx.Module):
     """A method as five verbs. It never loops, prints, records, or reads the truth.
 
-    A state is a pytree of arrays that holds what the next step needs.
+    A state is a pytree of arrays, other than `Factors` alone, that holds what the next step needs.
     """
 
     @abc.abstractmethod
