@@ -74,9 +74,12 @@ def make_figure(
     # No software version and no date: the same numbers give the same file.
     figure.savefig(out / f"{name}.png", dpi=150, metadata={"Software": None})
     plt.close(figure)
-    if not redraw:  # what is written beside the data tells how they were computed
-        provenance = _provenance(paper, module, config, claims)
-        (out / f"{name}.json").write_text(json.dumps(provenance, indent=1))
+    record = out / f"{name}.json"
+    provenance = _provenance(paper, module, config, claims)
+    if redraw:  # versions and device stay those that computed the data
+        kept = json.loads(record.read_text())
+        provenance = kept | {key: provenance[key] for key in ("caption", "claims")}
+    record.write_text(json.dumps(provenance, indent=1))
     return claims, seconds
 
 

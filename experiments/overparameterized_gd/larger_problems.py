@@ -35,7 +35,7 @@ class Config:
     num_rows: int = 500
 
 
-FULL = Config(num_draws=10, condition_numbers=(1.0, 10.0, 100.0), num_steps=(2_000, 4_000, 40_000))
+FULL = Config(num_draws=3, condition_numbers=(1.0, 10.0, 100.0), num_steps=(2_000, 4_000, 40_000))
 QUICK = Config(num_draws=2, condition_numbers=(1.0, 10.0), num_steps=(2_000, 4_000))
 
 RUNS = ("symmetric_exact", "symmetric_over", "asymmetric_exact", "asymmetric_over")
