@@ -7,6 +7,7 @@ SIZE := $(if $(FULL),--full,)
 
 figures: .venv/ready
 	$(BIN)/python paper_repro/overparameterized_gd.py $(SIZE)
+	$(BIN)/python paper_repro/subgradient_method.py $(SIZE)
 
 photograph: .venv/ready
 	$(BIN)/python experiments/photograph.py

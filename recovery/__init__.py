@@ -8,6 +8,7 @@ from recovery import problems as problems
 from recovery import schedules as schedules
 from recovery import solvers as solvers
 from recovery import starts as starts
+from recovery import theory as theory
 from recovery.factors import Factors as Factors
 from recovery.problem import Problem as Problem
 from recovery.results import RESULTS as RESULTS

@@ -5,11 +5,14 @@ only readers of it. They compare the products `left right^T`, so no scale or rot
 factors shows up in them.
 """
 
-import jax.numpy as jnp
-from jaxtyping import Array, Real
+from typing import NamedTuple
 
-from recovery._arrays import matmul
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact, Real
+
+from recovery._arrays import is_concrete, matmul
 from recovery.factors import Factors
+from recovery.losses import ABSOLUTE, SQUARED
 from recovery.problem import Problem
 
 
@@ -29,14 +32,17 @@ def squared_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
 
 def loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`1/(2m) |A(left right^T) - y|^2`, half the mean squared residual."""
-    residual = problem.operator.forward_factors(factors) - problem.measurements
-    return jnp.vdot(residual, residual).real / (2 * problem.operator.num_measurements)
+    return SQUARED.mean(SQUARED.norm(_residual(problem, factors)), _count(problem))
+
+
+def absolute_loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
+    """`1/m |A(left right^T) - y|_1`, the mean absolute residual; `mean |s|` at the truth."""
+    return ABSOLUTE.mean(ABSOLUTE.norm(_residual(problem, factors)), _count(problem))
 
 
 def relative_residual(problem: Problem, factors: Factors) -> Real[Array, ""]:
-    """`|A(left right^T) - y| / |y|`, what solvers compare with their tolerance."""
-    residual = problem.operator.forward_factors(factors) - problem.measurements
-    return jnp.linalg.norm(residual.reshape(-1)) / jnp.linalg.norm(problem.measurements.reshape(-1))
+    """`|A(left right^T) - y| / |y|`, what solvers of the squared loss compare with a tolerance."""
+    return SQUARED.norm(_residual(problem, factors)) / SQUARED.norm(problem.measurements)
 
 
 def imbalance(problem: Problem, factors: Factors) -> Real[Array, ""]:
@@ -48,6 +54,78 @@ def imbalance_matrix(factors: Factors) -> Array:
     """`F^H F - conj(G^H G)`."""
     left, right = factors.left, factors.right
     return matmul(left.conj().T, left) - matmul(right.conj().T, right).conj()
+
+
+class _Parts(NamedTuple):
+    """U in the coordinates of a truth `V diag(sigma) V^T`: `S = V^T U`, `E = U - V S`."""
+
+    sigma: Real[Array, " r"]
+    signal: Inexact[Array, "r k"]
+    residual: Inexact[Array, "n k"]
+
+
+def signal_eigenvalues(problem: Problem, factors: Factors) -> Real[Array, " r"]:
+    """The eigenvalues of `S S^T`, largest first; those of the truth once they are learned.
+
+    For symmetric problems, with `U = factors.left` and `S = V^T U` for the truth
+    `V diag(sigma) V^T` of rank r.
+    """
+    return jnp.linalg.svd(_parts(problem, factors).signal, compute_uv=False) ** 2
+
+
+def signal_residual_cross(problem: Problem, factors: Factors) -> Real[Array, "3"]:
+    """`|diag(sigma) - S S^T|`, `|E E^T|` and `|S E^T|`, operator norms.
+
+    How far the signal is from the truth, what lies outside of the truth's range, and the coupling
+    of both: the error is at most their sum, the last one twice. For symmetric problems, with
+    `S = V^T U` and `E = U - V S` for the truth `V diag(sigma) V^T`.
+
+    Reference: Ma, Fattahi (2023), lemma 14.
+    """
+    sigma, s, e = _parts(problem, factors)
+    signal = jnp.diag(sigma.astype(s.dtype)) - matmul(s, s.conj().T)
+    return jnp.stack([_norm(signal), _norm(e) ** 2, _norm(matmul(s, e.conj().T))])
+
+
+def residual_parts(problem: Problem, factors: Factors) -> Real[Array, "2"]:
+    """`|F F^T|` and `|G G^T|`, where `E = F + G` and F is E on the row space of S.
+
+    F decays with the cross term, G only grows, slowly. Notation of `signal_residual_cross`; needs
+    at least as many columns as the truth has rank.
+
+    Reference: Ma, Fattahi (2023), section 5.
+    """
+    _, s, e = _parts(problem, factors)
+    rows = jnp.linalg.qr(s.conj().T)[0]
+    f = matmul(matmul(e, rows), rows.conj().T)
+    return jnp.stack([_norm(f) ** 2, _norm(e - f) ** 2])
+
+
+def _parts(problem: Problem, factors: Factors) -> _Parts:
+    truth = _truth(problem)
+    symmetric = truth.left.shape == truth.right.shape
+    if symmetric and is_concrete(truth.left) and is_concrete(truth.right):
+        symmetric = bool(jnp.array_equal(truth.left.conj(), truth.right))
+    if not symmetric:
+        raise ValueError(
+            "signal and residual are parts of a symmetric matrix, but the truth is not one: give "
+            "Problem(..., truth=Factors.symmetric(U))."
+        )
+    v, root, _ = jnp.linalg.svd(truth.left, full_matrices=False)
+    signal = matmul(v.conj().T, factors.left)
+    return _Parts(root**2, signal, factors.left - matmul(v, signal))
+
+
+def _norm(matrix: Array) -> Real[Array, ""]:
+    return jnp.linalg.norm(matrix, ord=2)
+
+
+def _residual(problem: Problem, factors: Factors) -> Array:
+    return problem.operator.forward_factors(factors) - problem.measurements
+
+
+def _count(problem: Problem) -> int:
+    return problem.operator.num_measurements
 
 
 def _truth(problem: Problem) -> Factors:

@@ -21,13 +21,21 @@ def line_style(index: int) -> dict:
 
 
 def curves(
-    ax: Axes, steps: ArrayLike, values: ArrayLike, *, label: str, index: int, lower: float = 0.0
+    ax: Axes,
+    steps: ArrayLike,
+    values: ArrayLike,
+    *,
+    label: str,
+    index: int,
+    lower: float = 0.0,
+    band: bool = True,
 ) -> None:
     """The median of several runs with the band from the smallest to the largest.
 
     Args:
         values: one run (rows,) or several (runs, rows). Rows are drawn where every run is finite;
             what lies below `lower`, for example a rounding floor, is cut off.
+        band: False draws the median alone, for curves that lie on each other.
     """
     runs = np.atleast_2d(np.asarray(values, dtype=float))
     runs = np.where(np.all(np.isfinite(runs), axis=0), runs, np.nan)
@@ -35,10 +43,10 @@ def curves(
     middle = np.median(runs, axis=0)
     shown = np.where(middle > lower, middle, np.nan)
     ax.plot(steps, shown, label=label, linewidth=1.6, **style)
-    if runs.shape[0] > 1:
+    if band and runs.shape[0] > 1:
         low, high = np.maximum(np.min(runs, axis=0), lower), np.max(runs, axis=0)
-        band = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
-        ax.fill_between(np.asarray(steps), low, high, where=high > lower, **band)
+        shade = {"color": style["color"], "alpha": 0.2, "linewidth": 0}
+        ax.fill_between(np.asarray(steps), low, high, where=high > lower, **shade)
 
 
 def theory_line(ax: Axes, x: ArrayLike, y: ArrayLike, *, label: str | None = None) -> None:
@@ -46,10 +54,11 @@ def theory_line(ax: Axes, x: ArrayLike, y: ArrayLike, *, label: str | None = Non
     ax.plot(x, y, color="0.25", linestyle=(0, (1, 2)), linewidth=1.3, label=label, zorder=5)
 
 
-def ticks_at(ax: Axes, values: ArrayLike) -> None:
-    """Horizontal ticks at these values only, for a logarithmic axis of few points."""
-    ax.set_xticks(np.asarray(values), [f"{value:g}" for value in np.asarray(values)])
-    ax.xaxis.set_minor_locator(NullLocator())
+def ticks_at(ax: Axes, values: ArrayLike, *, vertical: bool = False) -> None:
+    """Ticks at these values only, for a logarithmic axis of few points; horizontal by default."""
+    axis = ax.yaxis if vertical else ax.xaxis
+    axis.set_ticks(np.asarray(values), [f"{value:g}" for value in np.asarray(values)])
+    axis.set_minor_locator(NullLocator())
 
 
 def finish(

@@ -1,18 +1,24 @@
 """Numbers that may change from step to step: step sizes and damping.
 
-A schedule is called with the solver's state and reads its step count, loss and gradient. Its
-numbers are arrays, so that a sweep over them compiles once.
+A schedule is called with the solver's state and reads its step count, loss, gradient and direction.
+Its numbers are arrays, so that a sweep over them compiles once.
 """
 
 import abc
+import warnings
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Real
+import numpy as np
+from jaxtyping import Array, Inexact, Int, Real
 
-from recovery._arrays import check_number, real_scalar
+from recovery._arrays import check_number, is_concrete, real_scalar
 from recovery.factors import Factors
+from recovery.operators.spectral_norm import SpectralNorm
+
+# How many times smaller than the measurements a start is whose growth takes time of its own.
+_SMALL_START = 100
 
 
 @runtime_checkable
@@ -24,7 +30,13 @@ class Progress(Protocol):
     @property
     def loss(self) -> Real[Array, ""]: ...
     @property
+    def factors(self) -> Factors: ...
+    @property
     def gradient(self) -> Factors: ...
+    @property
+    def direction(self) -> Factors: ...
+    @property
+    def spectral_norm(self) -> SpectralNorm | None: ...
 
 
 class AbstractSchedule(eqx.Module):
@@ -39,6 +51,19 @@ class AbstractSchedule(eqx.Module):
     def __call__(self, state: Progress) -> Real[Array, ""]:
         """The number for the step that starts in `state`, in the precision of its loss."""
 
+    @property
+    def needs_spectral_norm(self) -> bool:
+        """Whether it reads `state.spectral_norm`, which costs a few products to keep."""
+        return False
+
+    @property
+    def checks_first_state(self) -> bool:
+        """Whether `check_first_state` has anything to say."""
+        return False
+
+    def check_first_state(self, measurements: Inexact[Array, "..."], state: Progress) -> None:
+        """As a step size: refuse, or warn of, a start from which the numbers cannot work."""
+
 
 class Constant(AbstractSchedule):
     """The same number at every step."""
@@ -50,10 +75,17 @@ class Constant(AbstractSchedule):
 
 
 class Geometric(AbstractSchedule):
-    """`initial * ratio^t`, with initial > 0 and 0 < ratio < 1."""
+    """`initial * ratio^t`, with initial > 0 and 0 < ratio < 1.
+
+    Args:
+        normalize: divide by the operator norm of `D = (1/m) A*(l'(r))`, for the step sizes of the
+            subgradient method (Ma, Fattahi 2023, equation 10, `eta rho^t / |Q_t|`). The norm is
+            estimated by a few power steps, started from where those of the step before ended.
+    """
 
     initial: Real[Array, ""] = eqx.field(converter=real_scalar)
     ratio: Real[Array, ""] = eqx.field(converter=real_scalar)
+    normalize: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         check_number("initial", self.initial, low=0, strict=True)
@@ -61,7 +93,57 @@ class Geometric(AbstractSchedule):
 
     def __call__(self, state: Progress) -> Real[Array, ""]:
         dtype = state.loss.dtype
-        return self.initial.astype(dtype) * self.ratio.astype(dtype) ** state.step.astype(dtype)
+        value = self.initial.astype(dtype) * self.ratio.astype(dtype) ** state.step.astype(dtype)
+        if not self.normalize:
+            return value
+        assert state.spectral_norm is not None  # needs_spectral_norm has asked for it
+        return divided(value, state.spectral_norm.value)
+
+    @property
+    def needs_spectral_norm(self) -> bool:
+        return self.normalize
+
+    @property
+    def checks_first_state(self) -> bool:
+        return self.normalize
+
+    def check_first_state(self, measurements: Inexact[Array, "..."], state: Progress) -> None:
+        """Warns if all steps together cannot grow a small start to the size of the measurements.
+
+        While it is small, a normalized step multiplies the leading direction of the factors by
+        `1 + eta_t` (symmetric subgradient method: `1 + 2 eta_t`). The sum of these must be 1.5
+        times `ln(size / start)` at least, and more if the singular values differ.
+        """
+        direction, gradient = state.direction.left, state.gradient.left
+        growth = float(self.initial * divided(_norm(direction), _norm(gradient)))
+        size = float(divided(jnp.mean(jnp.abs(measurements)), _norm(state.factors.matrix)))
+        needed = 0.75 * np.log(max(size, 1))  # the factors are the square root of the matrix
+        if size > _SMALL_START and growth / (1 - float(self.ratio)) < needed:
+            warnings.warn(
+                f"Geometric(initial={self.initial:.3g}, ratio={self.ratio:.6g}) is too short to "
+                f"grow the start, which is {size:.1e} times smaller than the measurements: the "
+                f"solve will stall. Take ratio >= {1 - growth / needed:.6g}, and nearer to 1 the "
+                "more the singular values differ (theory.travel_needed), or a larger start.",
+                stacklevel=2,
+            )
+
+
+class LossProportional(AbstractSchedule):
+    """`(eta / 2) f`, f the solver's loss, with eta > 0.
+
+    For the subgradient method without noise, where it acts as gradient descent of step
+    `eta phi^2` (Ma, Fattahi 2023, theorem 22): eta of at most the order of one over the largest
+    singular value. It never reaches zero under noise.
+    """
+
+    eta: Real[Array, ""] = eqx.field(converter=real_scalar)
+    needs_loss: ClassVar[bool] = True
+
+    def __check_init__(self):
+        check_number("eta", self.eta, low=0, strict=True)
+
+    def __call__(self, state: Progress) -> Real[Array, ""]:
+        return self.eta.astype(state.loss.dtype) / 2 * state.loss
 
 
 class LossRoot(AbstractSchedule):
@@ -81,20 +163,44 @@ class LossRoot(AbstractSchedule):
 
 
 class Polyak(AbstractSchedule):
-    """`(f - optimal_value) / |gradient of f|^2` (Polyak 1969).
+    """`(f - optimal_value) / <gradient, direction>`, and 0 where f is below it (Polyak 1969).
+
+    For plain descent the denominator is the squared norm of the gradient.
 
     Args:
-        optimal_value: the smallest value of `metrics.loss`, 0 without noise.
+        optimal_value: the smallest value of the solver's loss f, 0 without noise: half the mean
+            squared, or the mean absolute, corruption.
     """
 
     optimal_value: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.0)
     needs_loss: ClassVar[bool] = True
 
+    def __check_init__(self):
+        check_number("optimal_value", self.optimal_value, low=0)
+
     def __call__(self, state: Progress) -> Real[Array, ""]:
-        gap = state.loss - self.optimal_value.astype(state.loss.dtype)
-        left, right = state.gradient.left, state.gradient.right
-        square = jnp.vdot(left, left).real + jnp.vdot(right, right).real
-        return jnp.where(square > 0, gap / jnp.where(square > 0, square, 1), 0)
+        gap = jnp.maximum(state.loss - self.optimal_value.astype(state.loss.dtype), 0)
+        gradient, direction = state.gradient, state.direction
+        slope = jnp.vdot(gradient.left, direction.left).real
+        return divided(gap, slope + jnp.vdot(gradient.right, direction.right).real)
+
+    @property
+    def checks_first_state(self) -> bool:
+        return is_concrete(self.optimal_value) and bool(self.optimal_value > 0)
+
+    def check_first_state(self, measurements: Inexact[Array, "..."], state: Progress) -> None:
+        if self.optimal_value > state.loss:
+            raise ValueError(
+                f"optimal_value is {self.optimal_value:.6g}, but the loss at the start is "
+                f"{state.loss:.6g}, already below it: give a smaller value, at most the loss at "
+                "the truth."
+            )
+
+
+def divided(numerator: Real[Array, ""], denominator: Real[Array, ""]) -> Real[Array, ""]:
+    """The quotient, or 0 for a denominator that is not positive: then there is nowhere to go."""
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
 
 
 def step_size_schedule(value: Any) -> Any:
@@ -114,3 +220,7 @@ def _schedule(name: str, value: Any, *, strict: bool) -> Any:
         return value  # a bare object is the placeholder of a tree transformation
     check_number(name, value, low=0, strict=strict)
     return Constant(value)
+
+
+def _norm(matrix: Inexact[Array, "n k"]) -> Real[Array, ""]:
+    return jnp.linalg.norm(matrix)

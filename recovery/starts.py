@@ -102,50 +102,98 @@ def spectral_symmetric(
         key, num_iterations: as in `spectral`, one product an iteration.
     """
     _check_spectral(problem, rank, num_iterations)
-    n1, n2 = problem.operator.in_struct.shape
-    if n1 != n2:
-        raise ValueError(f"the operator acts on {n1} x {n2} matrices; use starts.spectral.")
-    return _spectral_symmetric(problem, rank, _first_key(key), num_iterations)
+    _check_square(problem)
+    y = problem.measurements
+    return Factors.symmetric(
+        _largest_eigenvectors(problem, y, rank, _first_key(key), num_iterations)
+    )
+
+
+def sign_spectral(
+    problem: Problem,
+    rank: int,
+    scale: float | Real[Array, ""],
+    *,
+    key: PRNGKeyArray | None = None,
+    num_iterations: int = 100,
+) -> Factors:
+    """`U U^T` with `U = scale L sqrt(max(w, 0))`, `(w, L)` the k largest eigenpairs of
+    `(1/m) sum_i sign(y_i) sym(A_i)`.
+
+    The start of the subgradient method: outliers count no more than any other measurement. About
+    half of the eigenvalues of noise are negative, and a column set to zero stays zero under
+    descent: a start of full rank k is one with fewer columns (add `random_symmetric` of the same
+    scale to keep all of them).
+
+    Args:
+        rank: k, from 1 to n.
+        scale: alpha >= 0. Only the direction of X is kept, so also 1 is a small start for a large
+            X: `|U U^T|` is about `0.8 scale^2` whatever the size of X.
+        key, num_iterations: as in `spectral_symmetric`.
+
+    Reference: Ma, Fattahi (2023), algorithm 2.
+    """
+    _check_spectral(problem, rank, num_iterations)
+    _check_square(problem)
+    check_number("scale", scale, low=0)
+    signs = jnp.sign(problem.measurements)
+    root = _largest_eigenvectors(problem, signs, rank, _first_key(key), num_iterations)
+    return Factors.symmetric(jnp.asarray(scale, root.dtype) * root)
 
 
 @eqx.filter_jit
 def _spectral(problem: Problem, rank: int, key: PRNGKeyArray, num_iterations: int) -> Factors:
     n1, n2 = problem.operator.in_struct.shape
+    back = problem.operator.back_project(problem.measurements)
     v = _random_basis(key, n2, min(rank + _OVERSAMPLING, n1, n2), problem)
-    u = _orthonormal(_times(problem, v))
+    u = _orthonormal(back.times(v))
 
     def iterate(_: Array, u: Array) -> Array:
-        return _orthonormal(_times(problem, _orthonormal(_transpose_times(problem, u))))
+        return _orthonormal(back.times(_orthonormal(back.adjoint_times(u))))
 
     u = jax.lax.fori_loop(0, num_iterations, iterate, u)
-    w, s, vh = jnp.linalg.svd(_transpose_times(problem, u).conj().T, full_matrices=False)
+    w, s, vh = jnp.linalg.svd(back.adjoint_times(u).conj().T, full_matrices=False)
     root = jnp.sqrt(s[:rank]).astype(u.dtype)
     return Factors(matmul(u, w[:, :rank]) * root[None, :], vh[:rank].T * root[None, :])
 
 
 @eqx.filter_jit
-def _spectral_symmetric(
-    problem: Problem, rank: int, key: PRNGKeyArray, num_iterations: int
-) -> Factors:
+def _largest_eigenvectors(
+    problem: Problem, dual: Array, rank: int, key: PRNGKeyArray, num_iterations: int
+) -> Inexact[Array, "n k"]:
+    """`L sqrt(max(w, 0))` for the k largest eigenvalues w of `(1/m) sym(A*(dual))`."""
     size = problem.operator.in_struct.shape[0]
+    back = problem.operator.back_project(dual)
     u = _random_basis(key, size, min(rank + _OVERSAMPLING, size), problem)
 
+    def times(u: Array) -> Array:
+        return (back.times(u) + back.adjoint_times(u)) / 2
+
     def iterate(shift: Array) -> Callable[[Array, Array], Array]:
-        return lambda _, u: _orthonormal(_symmetric_times(problem, u) + shift * u)
+        return lambda _, u: _orthonormal(times(u) + shift * u)
 
     # A few plain steps find the largest absolute eigenvalue; the shift exceeds it.
     u = jax.lax.fori_loop(0, _NORM_ITERATIONS, iterate(jnp.zeros((), u.dtype)), u)
-    shift = jnp.linalg.norm(_symmetric_times(problem, u), ord=2).astype(u.dtype)
+    shift = jnp.linalg.norm(times(u), ord=2).astype(u.dtype)
     u = jax.lax.fori_loop(0, num_iterations, iterate(shift), u)
-    values, vectors = jnp.linalg.eigh(matmul(u.conj().T, _symmetric_times(problem, u)))
+    values, vectors = jnp.linalg.eigh(matmul(u.conj().T, times(u)))
     root = jnp.sqrt(jnp.maximum(values[::-1][:rank], 0)).astype(u.dtype)
-    return Factors.symmetric(matmul(u, vectors[:, ::-1][:, :rank]) * root[None, :])
+    return matmul(u, vectors[:, ::-1][:, :rank]) * root[None, :]
 
 
 def _check_spectral(problem: Problem, rank: int, num_iterations: int) -> None:
     check_instance("problem", problem, Problem, "Problem(operator, measurements)")
     check_rank(rank, problem.operator.in_struct.shape)
     check_count("num_iterations", num_iterations, low=0)
+
+
+def _check_square(problem: Problem) -> None:
+    n1, n2 = problem.operator.in_struct.shape
+    if n1 != n2:
+        raise ValueError(
+            f"the operator acts on {n1} x {n2} matrices, but a symmetric start is square: use "
+            "starts.spectral or starts.random_factors."
+        )
 
 
 def _first_key(key: PRNGKeyArray | None) -> PRNGKeyArray:
@@ -175,24 +223,3 @@ def _random_basis(
 
 def _orthonormal(columns: Array) -> Array:
     return jnp.linalg.qr(columns)[0]
-
-
-def _back_projection(problem: Problem, left: Array, right: Array) -> tuple[Array, Array]:
-    """`(D conj(right), D^T conj(left))` for `D = (1/m) A*(y)`."""
-    return problem.operator.pull_back_factors(problem.measurements, Factors(left, right))
-
-
-def _times(problem: Problem, v: Array) -> Array:
-    n1 = problem.operator.in_struct.shape[0]
-    return _back_projection(problem, jnp.zeros((n1, v.shape[1]), v.dtype), v.conj())[0]
-
-
-def _transpose_times(problem: Problem, u: Array) -> Array:
-    """`D^H u`."""
-    n2 = problem.operator.in_struct.shape[1]
-    return _back_projection(problem, u, jnp.zeros((n2, u.shape[1]), u.dtype))[1].conj()
-
-
-def _symmetric_times(problem: Problem, u: Array) -> Array:
-    left, right = _back_projection(problem, u, u.conj())
-    return (left + right.conj()) / 2

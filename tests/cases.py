@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recovery import Factors, Problem, operators, problems, schedules, solvers, starts
+from recovery import Factors, Problem, metrics, operators, problems, schedules, solvers, starts
 
 KEY = jax.random.key(7)
 N1, N2, M = 6, 5, 24
@@ -65,20 +65,38 @@ class SolverCase:
         build: from a factor on its step size; 1 is a step that converges.
         symmetric: whether it needs a symmetric start.
         needs_loss: whether it reads the loss, which normal equations do not keep.
+        absolute: whether it works on absolute residuals and not on squared ones.
     """
 
     build: Callable[[float], solvers.AbstractSolver]
     symmetric: bool
     needs_loss: bool = False
+    absolute: bool = False
 
     @property
     def unfit(self) -> set[str]:
         hidden = set() if self.symmetric else {"packed"}  # the antisymmetric part is not measured
+        if self.absolute:
+            return hidden | {"normal", "population"}
         return hidden | ({"normal"} if self.needs_loss else set())
+
+    def relative_residual(self, problem: Problem, factors: Factors) -> jax.Array:
+        """What its tolerance is compared with."""
+        if not self.absolute:
+            return metrics.relative_residual(problem, factors)
+        return metrics.absolute_loss(problem, factors) / jnp.mean(jnp.abs(problem.measurements))
 
 
 def _modified(scale: float) -> solvers.ModifiedStep:
     return solvers.ModifiedStep(solvers.AsymmetricGradientDescent(0.2 * scale), 4, 0.8)
+
+
+def _subgradient(scale: float) -> solvers.SubgradientMethod:
+    return solvers.SubgradientMethod(schedules.LossProportional(0.4 * scale))
+
+
+def _preconditioned_subgradient(scale: float) -> solvers.PreconditionedSubgradientMethod:
+    return solvers.PreconditionedSubgradientMethod(schedules.Polyak(0.0 * scale), damping=1e-2)
 
 
 SOLVERS: dict[str, SolverCase] = {
@@ -106,6 +124,30 @@ SOLVERS: dict[str, SolverCase] = {
     ),
     "alternating_gauss_newton": SolverCase(
         lambda s: solvers.AlternatingGaussNewton(0.5 * s), False
+    ),
+    "subgradient_method": SolverCase(lambda s: _subgradient(s), True, True, True),
+    "asymmetric_subgradient_method": SolverCase(
+        lambda s: solvers.AsymmetricSubgradientMethod(schedules.LossProportional(0.8 * s)),
+        False,
+        True,
+        True,
+    ),
+    "preconditioned_subgradient_method": SolverCase(
+        lambda s: _preconditioned_subgradient(s), True, True, True
+    ),
+    "asymmetric_preconditioned_subgradient_method": SolverCase(
+        lambda s: solvers.AsymmetricPreconditionedSubgradientMethod(
+            schedules.Polyak(0.0 * s), damping=1e-2
+        ),
+        False,
+        True,
+        True,
+    ),
+    "two_phase": SolverCase(
+        lambda s: solvers.TwoPhase(_subgradient(s), _preconditioned_subgradient(s), 5),
+        True,
+        True,
+        True,
     ),
 }
 

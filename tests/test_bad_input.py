@@ -285,6 +285,48 @@ CASES = {
         lambda: solve(PROBLEM, GRADIENT, START, max_steps=1, record={"step": lambda p, f: 0.0}),
         "rename it",
     ),
+    "outlier law": (
+        lambda: measured(outlier_fraction=0.1, outlier_law="normal"),
+        "'gaussian', 'uniform', 'cauchy' or a function, got 'normal'",
+    ),
+    "all outliers": (
+        lambda: measured(outlier_fraction=1.0),
+        "outlier_fraction must be at least 0 and below 1, got 1",
+    ),
+    "eta": (lambda: schedules.LossProportional(-1.0), "eta must be above 0 and finite, got -1"),
+    "negative optimal value": (lambda: schedules.Polyak(-1.0), "optimal_value must be at least 0"),
+    "optimal value above the loss": (
+        lambda: solve(
+            PROBLEM, solvers.AsymmetricGradientDescent(schedules.Polyak(1e3)), START, max_steps=1
+        ),
+        "optimal_value is 1000, but the loss at the start is",
+    ),
+    "absolute loss of the population": (
+        lambda: solve(
+            measured(num_measurements=None),
+            solvers.AsymmetricSubgradientMethod(0.1),
+            starts.random_factors(KEY, (4, 3), 1, 0.1),
+            max_steps=1,
+        ),
+        "works on absolute residuals, but PopulationSensing stands for the squared loss only",
+    ),
+    "absolute loss of normal equations": (
+        lambda: solve(
+            PROBLEM.normal_equations(), solvers.AsymmetricSubgradientMethod(0.1), START, max_steps=1
+        ),
+        "works on absolute residuals, but NormalSensing",
+    ),
+    "no damping": (
+        lambda: solvers.PreconditionedSubgradientMethod(0.1, damping=-1.0),
+        "damping must be at least 0",
+    ),
+    "phases": (lambda: solvers.TwoPhase(GRADIENT, 0.1, 5), "second is a float"),
+    "switch": (lambda: solvers.TwoPhase(GRADIENT, GRADIENT, 0.5), "a whole number of steps"),
+    "early switch": (lambda: solvers.TwoPhase(GRADIENT, GRADIENT, -1), "switch must be at least 0"),
+    "sign spectral start of a rectangle": (
+        lambda: starts.sign_spectral(measured(), 1, 0.1),
+        "use starts.spectral or starts.random_factors",
+    ),
     "solve key": (
         lambda: solve(PROBLEM, GRADIENT, START, key=3, max_steps=1),
         "key must come from",
@@ -299,6 +341,17 @@ def test_answer_is_one_clear_sentence(call, sentence):
     message = str(caught.value)
     assert len(message) < 300
     assert "\n" not in message
+
+
+def test_steps_too_short_to_grow_the_start_are_noticed():
+    def run(ratio):
+        solver = solvers.SubgradientMethod(schedules.Geometric(0.5, ratio, normalize=True))
+        return solve(PROBLEM, solver, starts.sign_spectral(PROBLEM, 8, 1e-15), max_steps=0)
+
+    with pytest.warns(UserWarning, match=r"Take ratio >= (0\.9\d+)") as caught:
+        run(0.9)
+    message = str(caught[0].message)
+    run(float(message.split("ratio >= ")[1].split(",")[0]) + 1e-4)  # which does not warn
 
 
 def test_double_precision_data_in_single_precision_jax_is_noticed():

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import claims, fits, runner
 
-PAPERS = ("overparameterized_gd",)
+PAPERS = ("overparameterized_gd", "subgradient_method")
 FIGURES = [(paper, name) for paper in PAPERS for name in runner.find_figures(paper)]
 
 

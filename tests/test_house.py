@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of an earlier layer, or of its own.
 LAYERS = [
-    {"_arrays", "_lanes", "results", "progress", "plotting", "factors"},
+    {"_arrays", "_lanes", "results", "progress", "plotting", "factors", "losses", "theory"},
     {"operators"},
     {"problem"},
     {"metrics", "problems", "schedules", "starts"},

@@ -62,6 +62,44 @@ def test_imbalance_is_the_difference_of_the_gram_matrices():
     )
 
 
+SYMMETRIC = problems.matrix_sensing(
+    KEY, shape=(7, 7), rank=2, num_measurements=50, singular_values=[2.0, 0.5], symmetric=True
+)
+
+
+def test_signal_residual_and_cross_term_are_the_blocks_of_the_iterate():
+    u = np.asarray(starts.random_symmetric(KEY, 7, 4, 1.0).left)
+    values, basis = np.linalg.eigh(SYMMETRIC.truth.matrix)
+    v, perpendicular = basis[:, :-3:-1], basis[:, :-2]
+    s, e = v.T @ u, perpendicular.T @ u
+    expected = [np.diag(values[:-3:-1]) - s @ s.T, e @ e.T, s @ e.T]
+    found = metrics.signal_residual_cross(SYMMETRIC, Factors.symmetric(u))
+    np.testing.assert_allclose(found, [np.linalg.norm(x, 2) for x in expected], rtol=1e-12)
+    eigenvalues = np.linalg.eigvalsh(s @ s.T)[::-1]
+    found = metrics.signal_eigenvalues(SYMMETRIC, Factors.symmetric(u))
+    np.testing.assert_allclose(found, eigenvalues, rtol=1e-12)
+
+
+def test_residual_splits_along_the_row_space_of_the_signal():
+    u = np.asarray(starts.random_symmetric(KEY, 7, 4, 1.0).left)
+    basis = np.linalg.eigh(SYMMETRIC.truth.matrix)[1]
+    s, e = basis[:, -2:].T @ u, basis[:, :-2].T @ u
+    f = e @ np.linalg.pinv(s) @ s
+    found = metrics.residual_parts(SYMMETRIC, Factors.symmetric(u))
+    expected = [np.linalg.norm(x @ x.T, 2) for x in (f, e - f)]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_parts_vanish_at_the_truth():
+    truth = Factors.symmetric(SYMMETRIC.truth.left)
+    assert jnp.max(metrics.signal_residual_cross(SYMMETRIC, truth)) < 1e-14
+
+
+def test_parts_need_a_symmetric_truth():
+    with pytest.raises(ValueError, match=r"Factors.symmetric"):
+        metrics.signal_residual_cross(PROBLEM, FACTORS)
+
+
 def test_errors_need_a_truth():
     with pytest.raises(ValueError, match="give Problem"):
         metrics.relative_error(Problem(PROBLEM.operator, PROBLEM.measurements), FACTORS)

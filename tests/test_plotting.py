@@ -1,19 +1,20 @@
 import itertools
 
-import matplotlib
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from recovery import plotting
 
-matplotlib.use("agg")
+mpl.use("agg")
 
 
 @pytest.fixture
 def ax():
-    figure, ax = matplotlib.pyplot.subplots()
+    figure, ax = plt.subplots()
     yield ax
-    matplotlib.pyplot.close(figure)
+    plt.close(figure)
 
 
 def test_curve_is_the_median_above_the_floor(ax):

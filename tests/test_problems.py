@@ -59,6 +59,31 @@ def test_outliers_have_the_stated_fraction_and_size():
     np.testing.assert_allclose(np.std(hits[hit]), 10.0, rtol=0.12)
 
 
+def hits(law, std=10.0) -> np.ndarray:
+    found = corruption(
+        problems.matrix_sensing(
+            KEY, **SETTINGS, outlier_fraction=0.5, outlier_std=std, outlier_law=law
+        )
+    )
+    return found[np.abs(found) > 1e-9]
+
+
+def test_uniform_outliers_have_the_stated_standard_deviation():
+    found = hits("uniform")
+    np.testing.assert_allclose(np.std(found), 10.0, rtol=0.05)
+    assert np.max(np.abs(found)) < 10 * 3**0.5
+
+
+def test_cauchy_outliers_have_the_stated_scale():
+    # Half of a Cauchy distribution lies within its scale.
+    assert abs(np.mean(np.abs(hits("cauchy")) < 10) - 0.5) < 5 * (0.25 / 2000) ** 0.5
+
+
+def test_outliers_may_follow_a_law_of_the_users_own():
+    found = hits(lambda key, shape: jnp.ones(shape), std=3.0)
+    np.testing.assert_allclose(found, 3.0)
+
+
 def test_noise_and_outliers_go_together():
     both = corruption(problems.matrix_sensing(KEY, **SETTINGS, noise_std=0.1, outlier_fraction=0.3))
     assert np.all(both != 0)

@@ -30,7 +30,8 @@ def test_loss_root_is_the_root_of_the_loss_at_the_iterate():
 
 def test_polyak_step_is_gap_over_squared_gradient():
     state = state_after(3)
-    left, right, _ = PROBLEM.operator.gradient_factors(state.factors, PROBLEM.measurements)
+    back, _ = PROBLEM.operator.gradient(state.factors, PROBLEM.measurements)
+    left, right = back.project(state.factors)
     square = jnp.sum(left**2) + jnp.sum(right**2)
     expected = (metrics.loss(PROBLEM, state.factors) - 1e-3) / square
     np.testing.assert_allclose(schedules.Polyak(1e-3)(state), expected, rtol=1e-12)
@@ -43,6 +44,18 @@ def test_polyak_step_is_the_same_for_the_symmetric_loss():
     loss = metrics.loss(PROBLEM, start) / 2
     expected = loss / jnp.sum(state.gradient.left**2)
     np.testing.assert_allclose(schedules.Polyak()(state), expected, rtol=1e-12)
+
+
+def test_loss_proportional_is_half_eta_times_the_loss():
+    state = state_after(3)
+    found = schedules.LossProportional(0.4)(state)
+    np.testing.assert_allclose(found, 0.2 * metrics.loss(PROBLEM, state.factors), rtol=1e-12)
+
+
+def test_polyak_step_is_zero_below_the_optimal_value():
+    state = state_after(3)
+    above = 2 * float(metrics.loss(PROBLEM, state.factors))
+    assert schedules.Polyak(above)(state) == 0
 
 
 def test_geometric_step_size_freezes_the_iterate():

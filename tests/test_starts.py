@@ -111,6 +111,23 @@ def test_symmetric_spectral_start_sets_negative_eigenvalues_to_zero():
     np.testing.assert_allclose(start.matrix, expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("rank", [2, 5, 12])
+def test_sign_spectral_start_is_the_clipped_eigendecomposition_of_the_sign_matrix(rank):
+    back = np.asarray(SYMMETRIC.operator.adjoint(jnp.sign(SYMMETRIC.measurements))) / 800
+    values, vectors = np.linalg.eigh((back + back.T) / 2)
+    kept, largest = vectors[:, ::-1][:, :rank], np.maximum(values[::-1][:rank], 0)
+    start = starts.sign_spectral(SYMMETRIC, rank, 0.3)
+    np.testing.assert_allclose(start.matrix, 0.09 * kept * largest @ kept.T, atol=1e-10)
+    columns = np.sum(np.asarray(start.left) ** 2, axis=0)
+    np.testing.assert_allclose(columns, 0.09 * largest, atol=1e-10)
+
+
+def test_sign_spectral_start_knows_only_the_direction_of_the_truth():
+    larger = Problem(SYMMETRIC.operator, 100 * SYMMETRIC.measurements)
+    one, other = (starts.sign_spectral(p, 2, 0.3) for p in (SYMMETRIC, larger))
+    np.testing.assert_allclose(other.matrix, one.matrix, atol=1e-12)
+
+
 @pytest.mark.parametrize("rank", [0, 10])
 def test_impossible_ranks_are_refused(rank):
     for build in (

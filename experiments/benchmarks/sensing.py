@@ -139,7 +139,8 @@ def descent() -> AsymmetricGradientDescent:
 
 @jax.jit
 def gradient(operator: AbstractOperator, factors: Factors, measurements: jax.Array) -> Any:
-    return operator.gradient_factors(factors, measurements)
+    back, residual = operator.gradient(factors, measurements)
+    return back.project(factors), residual
 
 
 # Rows

@@ -2,23 +2,22 @@
 
 import abc
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, ArrayLike, Inexact, Num
 
-from recovery._arrays import matmul
 from recovery.factors import Factors
+from recovery.losses import SQUARED, Loss
+from recovery.operators.back_projection import (
+    AbstractBackProjection,
+    DenseBackProjection,
+    project,
+)
 
 if TYPE_CHECKING:
     from recovery.operators.composed import StackedSensing, WeightedSensing
-
-
-def residual_of_squares(residual: Array) -> Array:
-    """The derivative of `r^2 / 2`: the residual itself."""
-    return residual
 
 
 class AbstractOperator(eqx.Module):
@@ -31,7 +30,8 @@ class AbstractOperator(eqx.Module):
     Complex entries are not conjugated in `forward`; `adjoint` conjugates, so that
     `<A(X), y> = <X, A*(y)>` with the conjugate on the first argument.
 
-    `keeps_loss` is False for an operator whose residuals do not tell the loss.
+    `keeps_loss` is False for an operator whose residuals do not tell the loss, and
+    `only_squared_loss` is True where another loss than the squared one has no meaning.
     """
 
     keeps_loss: ClassVar[bool] = True
@@ -41,6 +41,10 @@ class AbstractOperator(eqx.Module):
     @abc.abstractmethod
     def in_struct(self) -> jax.ShapeDtypeStruct:
         """Shape (n1, n2) and dtype of the matrices it acts on."""
+
+    @property
+    def only_squared_loss(self) -> bool:
+        return False
 
     @property
     @abc.abstractmethod
@@ -65,28 +69,19 @@ class AbstractOperator(eqx.Module):
         """`(A*(y) right, A*(y)^T left)`, with `right` and `left` conjugated if complex."""
         return project(self.adjoint(y), factors)
 
-    def pull_back_factors(
-        self, dual: Inexact[Array, "..."], factors: Factors
-    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
-        """`(1/m) A*(dual)` times the factors, as in `adjoint_factors`.
+    def back_project(self, dual: Inexact[Array, "..."]) -> AbstractBackProjection:
+        """`D = (1/m) A*(dual)`.
 
-        The gradient of a mean loss whose derivative in each residual is `dual`.
+        The gradient in the matrix of a mean loss whose derivative in each residual is `dual`.
         """
-        return self.adjoint_factors(dual / self.num_measurements, factors)
+        return DenseBackProjection(self.adjoint(dual / self.num_measurements))
 
-    def gradient_factors(
-        self,
-        factors: Factors,
-        measurements: Inexact[Array, "..."],
-        loss_derivative: Callable[[Array], Array] = residual_of_squares,
-    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"], Inexact[Array, "..."]]:
-        """Gradient of a mean loss in both factors, and the residual `r = A(left right^T) - y`.
-
-        The loss is `(1/m) sum_i l(r_i)`; `loss_derivative` is `l'` and acts entry by entry.
-        """
+    def gradient(
+        self, factors: Factors, measurements: Inexact[Array, "..."], loss: Loss = SQUARED
+    ) -> tuple[AbstractBackProjection, Inexact[Array, "..."]]:
+        """Gradient of the mean loss in the matrix, and the residual `r = A(left right^T) - y`."""
         residual = self.forward_factors(factors) - measurements
-        left, right = self.pull_back_factors(loss_derivative(residual), factors)
-        return left, right, residual
+        return self.back_project(loss.derivative(residual)), residual
 
     @property
     def num_measurements(self) -> int:
@@ -110,10 +105,3 @@ class AbstractOperator(eqx.Module):
         return WeightedSensing(self, weights)
 
     __rmul__ = __mul__
-
-
-def project(
-    back: Inexact[Array, "n1 n2"], factors: Factors
-) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
-    """`(D right, D^T left)`, conjugated: the gradient in the factors from that in the matrix."""
-    return matmul(back, factors.right.conj()), matmul(back.T, factors.left.conj())

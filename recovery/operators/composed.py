@@ -7,6 +7,7 @@ from jaxtyping import Array, ArrayLike, Inexact, Num
 
 from recovery._arrays import check_instance, check_matches, inexact_array
 from recovery.factors import Factors
+from recovery.operators.back_projection import AbstractBackProjection, SummedBackProjection
 from recovery.operators.base import AbstractOperator
 
 
@@ -56,6 +57,16 @@ class StackedSensing(AbstractOperator):
         ]
         left, right = [part[0] for part in parts], [part[1] for part in parts]
         return sum(left[1:], start=left[0]), sum(right[1:], start=right[0])
+
+    def back_project(self, dual: Inexact[Array, " m"]) -> SummedBackProjection:
+        parts = zip(self.operators, self._split(dual), strict=True)
+        return SummedBackProjection(
+            tuple(a.back_project(part * (a.num_measurements / dual.size)) for a, part in parts)
+        )
+
+    @property
+    def only_squared_loss(self) -> bool:
+        return any(operator.only_squared_loss for operator in self.operators)
 
     def _split(self, y: Inexact[Array, " m"]) -> list[Array]:
         check_matches("y", y, self.out_struct)
@@ -110,6 +121,13 @@ class WeightedSensing(AbstractOperator):
     ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
         check_matches("y", y, self.out_struct)
         return self.operator.adjoint_factors(self.weights.conj() * y, factors)
+
+    def back_project(self, dual: Inexact[Array, "..."]) -> AbstractBackProjection:
+        return self.operator.back_project(self.weights.conj() * dual)
+
+    @property
+    def only_squared_loss(self) -> bool:
+        return self.operator.only_squared_loss
 
 
 def check_composable(operator: AbstractOperator) -> None:

@@ -1,6 +1,5 @@
 """Least squares through its normal equations."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
@@ -9,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
 from recovery._arrays import check_instance, check_matches, inexact_array
-from recovery.factors import Factors
-from recovery.operators.base import AbstractOperator, project, residual_of_squares
+from recovery.operators.back_projection import DenseBackProjection
+from recovery.operators.base import AbstractOperator
 from recovery.operators.dense import stack_times_vector
 
 _BLOCK_COLUMNS = 128
@@ -64,24 +63,12 @@ class NormalSensing(AbstractOperator):
     def adjoint(self, y: Inexact[Array, "n1 n2"]) -> Inexact[Array, "n1 n2"]:
         return self.forward(y)  # N is Hermitian
 
-    def pull_back_factors(
-        self, dual: Inexact[Array, "n1 n2"], factors: Factors
-    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
-        return project(dual, factors)
+    def back_project(self, dual: Inexact[Array, "n1 n2"]) -> DenseBackProjection:
+        return DenseBackProjection(dual)
 
-    def gradient_factors(
-        self,
-        factors: Factors,
-        measurements: Inexact[Array, "n1 n2"],
-        loss_derivative: Callable[[Array], Array] = residual_of_squares,
-    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"], Inexact[Array, "n1 n2"]]:
-        if loss_derivative is not residual_of_squares:
-            raise ValueError(
-                "NormalSensing holds the normal equations of the squared loss and knows no other: "
-                "use the operator it was made from."
-            )
-        residual = self.forward_factors(factors) - measurements
-        return *self.pull_back_factors(residual, factors), residual
+    @property
+    def only_squared_loss(self) -> bool:
+        return True
 
 
 @jax.jit

@@ -16,6 +16,8 @@ class PopulationSensing(AbstractOperator):
 
     Its n1 n2 measurements are the entries of `sqrt(n1 n2) X`, so that the mean over them is the
     squared Frobenius norm. Gradient descent on it is gradient descent on matrix factorization.
+    Only for the squared loss: the expected absolute residual of Gaussian measurements is the
+    Frobenius norm, not the mean absolute entry.
     """
 
     _struct: jax.ShapeDtypeStruct = eqx.field(static=True)
@@ -33,6 +35,10 @@ class PopulationSensing(AbstractOperator):
     @property
     def out_struct(self) -> jax.ShapeDtypeStruct:
         return self._struct
+
+    @property
+    def only_squared_loss(self) -> bool:
+        return True
 
     def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, "n1 n2"]:
         check_matches("x", x, self.in_struct)

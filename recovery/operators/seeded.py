@@ -1,7 +1,5 @@
 """Gaussian measurements that are never stored."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,7 +15,9 @@ from recovery._arrays import (
     named_stream,
 )
 from recovery.factors import Factors
-from recovery.operators.base import AbstractOperator, project, residual_of_squares
+from recovery.losses import SQUARED, Loss
+from recovery.operators.back_projection import DenseBackProjection
+from recovery.operators.base import AbstractOperator
 
 # About a megabyte of double precision: a block is generated and used while it is in cache.
 _BLOCK_ENTRIES = 2**17
@@ -111,12 +111,9 @@ class SeededGaussianSensing(AbstractOperator):
         total, _ = jax.lax.scan(add, zero, (self._blocks, self._in_blocks(y)))
         return total.reshape(self.in_struct.shape)
 
-    def gradient_factors(
-        self,
-        factors: Factors,
-        measurements: Inexact[Array, " m"],
-        loss_derivative: Callable[[Array], Array] = residual_of_squares,
-    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"], Inexact[Array, " m"]]:
+    def gradient(
+        self, factors: Factors, measurements: Inexact[Array, " m"], loss: Loss = SQUARED
+    ) -> tuple[DenseBackProjection, Inexact[Array, " m"]]:
         check_matches("factors", factors.struct, self.in_struct)
         check_matches("measurements", measurements, self.out_struct)
         vector = factors.matrix.reshape(-1)
@@ -126,14 +123,14 @@ class SeededGaussianSensing(AbstractOperator):
             rows = self.rows(index)
             residual = jnp.matmul(rows, vector, precision=HIGHEST) - values
             # Rows past the last one only fill the last block.
-            dual = jnp.where(index < self.num_measurements, loss_derivative(residual), 0)
+            dual = jnp.where(index < self.num_measurements, loss.derivative(residual), 0)
             return total + jnp.matmul(dual, rows, precision=HIGHEST), residual
 
         total, residual = jax.lax.scan(
             add, jnp.zeros_like(vector), (self._blocks, self._in_blocks(measurements))
         )
         back = total.reshape(self.in_struct.shape) / self.num_measurements
-        return *project(back, factors), residual.reshape(-1)[: self.num_measurements]
+        return DenseBackProjection(back), residual.reshape(-1)[: self.num_measurements]
 
     @property
     def _blocks(self) -> Array:

@@ -1,10 +1,11 @@
 """Synthetic matrix sensing problems whose truth is known."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, PRNGKeyArray, Real
+from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray, Real
 
 from recovery._arrays import (
     check_count,
@@ -20,6 +21,8 @@ from recovery.factors import Factors
 from recovery.operators import AbstractOperator, DenseSensing, PopulationSensing
 from recovery.problem import Problem
 
+OutlierLaw = str | Callable[[PRNGKeyArray, tuple[int, ...]], Inexact[Array, "..."]]
+
 
 def matrix_sensing(
     key: PRNGKeyArray,
@@ -32,6 +35,7 @@ def matrix_sensing(
     noise_std: float = 0.0,
     outlier_fraction: float = 0.0,
     outlier_std: float = 10.0,
+    outlier_law: OutlierLaw = "gaussian",
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Problem:
     """A random matrix of low rank, seen through standard Gaussian measurements.
@@ -41,7 +45,8 @@ def matrix_sensing(
             the limit of infinitely many (`PopulationSensing`).
         singular_values: of the truth, `rank` numbers; all 1 if None.
         symmetric: the truth is `U diag(singular_values) U^T`.
-        noise_std, outlier_fraction, outlier_std: corruption of the measurements, see `measure`.
+        noise_std, outlier_fraction, outlier_std, outlier_law: corruption of the measurements, see
+            `measure`.
         dtype: real or complex; jax's default floating type if None.
     """
     check_key(key)
@@ -69,6 +74,7 @@ def matrix_sensing(
         noise_std=noise_std,
         outlier_fraction=outlier_fraction,
         outlier_std=outlier_std,
+        outlier_law=outlier_law,
     )
 
 
@@ -110,13 +116,17 @@ def measure(
     noise_std: float = 0.0,
     outlier_fraction: float = 0.0,
     outlier_std: float = 10.0,
+    outlier_law: OutlierLaw = "gaussian",
 ) -> Problem:
     """The problem of recovering `truth` from `operator`, with corrupted measurements.
 
     Args:
         noise_std: standard deviation of Gaussian noise on every measurement.
         outlier_fraction: probability, below 1, with which a measurement is hit by an outlier.
-        outlier_std: standard deviation of the outliers, Gaussian and added to the measurement.
+        outlier_std: standard deviation of the outliers, which are added to the measurement (for
+            "cauchy", which has none, the scale).
+        outlier_law: "gaussian", "uniform", "cauchy", or a function of a key and a shape that draws
+            outliers, which `outlier_std` multiplies. Both corruptions may be given at once.
     """
     check_key(key)
     check_matches("truth", truth.struct, operator.in_struct)
@@ -126,12 +136,32 @@ def measure(
     struct = operator.out_struct
     noise_key, where_key, outlier_key = jax.random.split(key, 3)
     noise = jax.random.normal(noise_key, struct.shape, struct.dtype)
-    outliers = jax.random.normal(outlier_key, struct.shape, struct.dtype)
+    outliers = _draw_outliers(outlier_key, outlier_law, struct)
     hit = jax.random.bernoulli(where_key, outlier_fraction, struct.shape)
     corruption = jnp.asarray(noise_std, struct.dtype) * noise + jnp.where(
         hit, jnp.asarray(outlier_std, struct.dtype) * outliers, 0
     )
     return Problem(operator, operator.forward_factors(truth) + corruption, truth)
+
+
+def _draw_outliers(
+    key: PRNGKeyArray, law: OutlierLaw, struct: jax.ShapeDtypeStruct
+) -> Inexact[Array, "..."]:
+    """Of standard deviation 1."""
+    if callable(law):
+        return jnp.asarray(law(key, struct.shape)).astype(struct.dtype)
+    if law == "gaussian":
+        return jax.random.normal(key, struct.shape, struct.dtype)
+    if jnp.issubdtype(struct.dtype, jnp.complexfloating):
+        raise ValueError(f"outlier_law {law!r} is real: give a function for complex measurements.")
+    if law == "uniform":
+        half_width = math.sqrt(3.0)
+        return jax.random.uniform(key, struct.shape, struct.dtype, -half_width, half_width)
+    if law == "cauchy":
+        return jax.random.cauchy(key, struct.shape, struct.dtype)
+    raise ValueError(
+        f"outlier_law must be 'gaussian', 'uniform', 'cauchy' or a function, got {law!r}."
+    )
 
 
 def _haar(key: PRNGKeyArray, size: int, rank: int, dtype: jnp.dtype) -> jax.Array:

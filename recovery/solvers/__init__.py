@@ -16,3 +16,12 @@ from recovery.solvers.preconditioned import (
 from recovery.solvers.preconditioned import (
     SymmetricPreconditionedDescent as SymmetricPreconditionedDescent,
 )
+from recovery.solvers.preconditioned_subgradient import (
+    AsymmetricPreconditionedSubgradientMethod as AsymmetricPreconditionedSubgradientMethod,
+)
+from recovery.solvers.preconditioned_subgradient import (
+    PreconditionedSubgradientMethod as PreconditionedSubgradientMethod,
+)
+from recovery.solvers.subgradient import AsymmetricSubgradientMethod as AsymmetricSubgradientMethod
+from recovery.solvers.subgradient import SubgradientMethod as SubgradientMethod
+from recovery.solvers.two_phase import TwoPhase as TwoPhase

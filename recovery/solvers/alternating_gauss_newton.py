@@ -40,7 +40,8 @@ class AlternatingGaussNewton(AbstractDescent):
         eta = scalar(self.step_size, state)
         f, g = state.factors.left, state.factors.right
         f = f - eta * matmul(state.gradient.left, pseudo_inverse(gram(g).conj()))
-        _, gradient, _ = problem.operator.gradient_factors(Factors(f, g), problem.measurements)
+        back, _ = problem.operator.gradient(Factors(f, g), problem.measurements)
+        _, gradient = back.project(Factors(f, g))
         g = g - eta * matmul(gradient, pseudo_inverse(gram(f).conj()))
         return self.move(problem, state, Factors(f, g))
 

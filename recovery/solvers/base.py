@@ -1,6 +1,7 @@
 """What a solver is, and what the descent methods share."""
 
 import abc
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -10,6 +11,8 @@ from jaxtyping import Array, Bool, Inexact, Int, PRNGKeyArray, PyTree, Real
 
 from recovery._arrays import check_matches, check_number, check_rank, is_concrete, real_scalar
 from recovery.factors import Factors
+from recovery.losses import SQUARED, Loss
+from recovery.operators.spectral_norm import SpectralNorm, first_probe, spectral_norm
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.schedules import AbstractSchedule
@@ -46,21 +49,25 @@ class DescentState(eqx.Module):
     """An iterate with everything evaluated there, so that tests on it are never a step late."""
 
     factors: Factors
-    gradient: Factors  # of the loss; for a symmetric method the mean over both factors
-    loss: Real[Array, ""]  # 1/(2m) |A(left right^T) - y|^2
+    gradient: Factors  # of the loss in each factor; for a symmetric method the mean over both
+    direction: Factors  # what a step size multiplies
+    loss: Real[Array, ""]  # 1/(2m) |r|^2, or 1/m |r|_1, of r = A(left right^T) - y
     relative_residual: Real[Array, ""]
+    spectral_norm: SpectralNorm | None  # of the gradient in the matrix, where a schedule asks
     measurement_norm: Real[Array, ""]
     step: Int[Array, ""]
 
 
 class AbstractDescent(AbstractSolver):
-    """A method that moves both factors along the gradient of the mean squared residual.
+    """A method that moves both factors against a direction made from the gradient of a loss.
 
-    A final class adds `step` and its fields, `step_size` and `tolerance` first. `symmetric` says
-    that it keeps one factor, `Factors.symmetric`.
+    A final class adds its fields, `step_size` and `tolerance` first, and what differs from plain
+    gradient descent: `direction`, or `step` itself. `symmetric` says that it keeps one factor,
+    `Factors.symmetric`, and `loss` what the mean over the residuals is taken of.
     """
 
     symmetric: ClassVar[bool] = False
+    loss: ClassVar[Loss] = SQUARED
     step_size: eqx.AbstractVar[AbstractSchedule]
     tolerance: eqx.AbstractVar[Real[Array, ""]]
 
@@ -68,18 +75,33 @@ class AbstractDescent(AbstractSolver):
         check_start(self, problem, start)
         if self.symmetric:
             check_symmetric(self, problem, start)
-        check_loss_is_known(self, problem)
+        check_loss(self, problem)
+        check_step_size(self, problem, start)
 
     def init(
         self, problem: Problem, start: Factors | None, key: PRNGKeyArray | None
     ) -> DescentState:
         assert start is not None  # validate has refused it
-        norm = jnp.linalg.norm(problem.measurements.reshape(-1))
-        return self._evaluate(problem, start, norm, jnp.asarray(0))
+        norm = self.loss.norm(problem.measurements)
+        probe = first_probe(problem.operator.in_struct) if self._needs_spectral_norm else None
+        return self._evaluate(problem, start, probe, norm, jnp.asarray(0))
+
+    def step(self, problem: Problem, state: DescentState) -> DescentState:
+        eta = scalar(self.step_size, state)
+        left = state.factors.left - eta * state.direction.left
+        if self.symmetric:
+            return self.move(problem, state, Factors.symmetric(left))
+        right = state.factors.right - eta * state.direction.right
+        return self.move(problem, state, Factors(left, right))
+
+    def direction(self, state: DescentState) -> Factors:
+        """What a step moves against, from the factors, gradient, loss and step of `state`."""
+        return state.gradient
 
     def move(self, problem: Problem, state: DescentState, factors: Factors) -> DescentState:
         """The state at the next iterate."""
-        return self._evaluate(problem, factors, state.measurement_norm, state.step + 1)
+        probe = None if state.spectral_norm is None else state.spectral_norm.probe
+        return self._evaluate(problem, factors, probe, state.measurement_norm, state.step + 1)
 
     def terminate(self, problem: Problem, state: DescentState) -> RESULTS:
         converged = state.relative_residual < self.tolerance.astype(state.loss.dtype)
@@ -93,17 +115,34 @@ class AbstractDescent(AbstractSolver):
         return state.factors
 
     def _evaluate(
-        self, problem: Problem, factors: Factors, norm: Array, step: Array
+        self,
+        problem: Problem,
+        factors: Factors,
+        probe: Array | None,
+        measurement_norm: Array,
+        step: Array,
     ) -> DescentState:
         operator = problem.operator
-        left, right, residual = operator.gradient_factors(factors, problem.measurements)
-        gradient = Factors(left, right)
+        back, residual = operator.gradient(factors, problem.measurements, self.loss)
+        gradient = Factors(*back.project(factors))
         if self.symmetric:
-            gradient = Factors.symmetric((left + right.conj()) / 2)
-        square = jnp.vdot(residual, residual).real
-        loss = square / (2 * operator.num_measurements)
-        relative = jnp.sqrt(square) / jnp.where(norm > 0, norm, 1)
-        return DescentState(factors, gradient, loss, relative, norm, step)
+            gradient = Factors.symmetric((gradient.left + gradient.right.conj()) / 2)
+        norm = self.loss.norm(residual)
+        state = DescentState(
+            factors=factors,
+            gradient=gradient,
+            direction=gradient,
+            loss=self.loss.mean(norm, operator.num_measurements),
+            relative_residual=norm / jnp.where(measurement_norm > 0, measurement_norm, 1),
+            spectral_norm=None if probe is None else spectral_norm(back, probe),
+            measurement_norm=measurement_norm,
+            step=step,
+        )
+        return dataclasses.replace(state, direction=self.direction(state))
+
+    @property
+    def _needs_spectral_norm(self) -> bool:
+        return any(schedule.needs_spectral_norm for schedule in schedules_of(self))
 
 
 def scalar(schedule: AbstractSchedule, state: DescentState) -> Inexact[Array, ""]:
@@ -150,15 +189,31 @@ def check_symmetric(solver: AbstractSolver, problem: Problem, start: Factors | N
         )
 
 
-def check_loss_is_known(solver: AbstractSolver, problem: Problem) -> None:
+def schedules_of(solver: AbstractSolver) -> list[AbstractSchedule]:
     def is_schedule(leaf: Any) -> bool:
         return isinstance(leaf, AbstractSchedule)
 
-    if problem.operator.keeps_loss:
-        return
-    for leaf in jax.tree.leaves(solver, is_leaf=is_schedule):
-        if is_schedule(leaf) and leaf.needs_loss:
+    return [leaf for leaf in jax.tree.leaves(solver, is_leaf=is_schedule) if is_schedule(leaf)]
+
+
+def check_loss(solver: AbstractDescent, problem: Problem) -> None:
+    operator = type(problem.operator).__name__
+    if problem.operator.only_squared_loss and solver.loss is not SQUARED:
+        raise ValueError(
+            f"{type(solver).__name__} works on absolute residuals, but {operator} stands for the "
+            "squared loss only: use the operator of the measurements themselves."
+        )
+    for schedule in schedules_of(solver):
+        if schedule.needs_loss and not problem.operator.keeps_loss:
             raise ValueError(
-                f"{type(leaf).__name__} reads the loss, which normal equations do not keep: use "
-                "the original operator, or another schedule."
+                f"{type(schedule).__name__} reads the loss, which normal equations do not keep: "
+                "use the original operator, or another schedule."
             )
+
+
+def check_step_size(solver: AbstractDescent, problem: Problem, start: Factors | None) -> None:
+    """Let the step size look at the first state, where its numbers are known now."""
+    known = all(is_concrete(leaf) for leaf in jax.tree.leaves((problem, solver, start)))
+    if known and solver.step_size.checks_first_state:
+        state = eqx.filter_jit(solver.init)(problem, start, None)
+        solver.step_size.check_first_state(problem.measurements, state)

@@ -5,10 +5,8 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array, Real
 
-from recovery.factors import Factors
-from recovery.problem import Problem
 from recovery.schedules import AbstractSchedule, step_size_schedule
-from recovery.solvers.base import AbstractDescent, DescentState, scalar, tolerance_array
+from recovery.solvers.base import AbstractDescent, tolerance_array
 
 
 class SymmetricGradientDescent(AbstractDescent):
@@ -26,11 +24,6 @@ class SymmetricGradientDescent(AbstractDescent):
     tolerance: Real[Array, ""] = eqx.field(converter=tolerance_array, default=0.0)
     symmetric: ClassVar[bool] = True
 
-    def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta = scalar(self.step_size, state)
-        u = state.factors.left - eta * state.gradient.left
-        return self.move(problem, state, Factors.symmetric(u))
-
 
 class AsymmetricGradientDescent(AbstractDescent):
     """`F, G <- F - eta D G, G - eta D^T F` with `D = (1/m) A*(A(F G^T) - y)`, both at once.
@@ -47,9 +40,3 @@ class AsymmetricGradientDescent(AbstractDescent):
     step_size: AbstractSchedule = eqx.field(converter=step_size_schedule)
     tolerance: Real[Array, ""] = eqx.field(converter=tolerance_array, default=0.0)
     symmetric: ClassVar[bool] = False
-
-    def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta = scalar(self.step_size, state)
-        f = state.factors.left - eta * state.gradient.left
-        g = state.factors.right - eta * state.gradient.right
-        return self.move(problem, state, Factors(f, g))

@@ -9,13 +9,7 @@ from jaxtyping import Array, Inexact, Real
 
 from recovery._arrays import matmul
 from recovery.factors import Factors
-from recovery.problem import Problem
-from recovery.schedules import (
-    AbstractSchedule,
-    LossRoot,
-    damping_schedule,
-    step_size_schedule,
-)
+from recovery.schedules import AbstractSchedule, LossRoot, damping_schedule, step_size_schedule
 from recovery.solvers.base import AbstractDescent, DescentState, scalar, tolerance_array
 
 
@@ -38,11 +32,9 @@ class SymmetricPreconditionedDescent(AbstractDescent):
     damping: AbstractSchedule = eqx.field(converter=damping_schedule, default_factory=LossRoot)
     symmetric: ClassVar[bool] = True
 
-    def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta, damping = scalar(self.step_size, state), scalar(self.damping, state)
-        u = state.factors.left
-        direction = divide(state.gradient.left, gram(u), damping)
-        return self.move(problem, state, Factors.symmetric(u - eta * direction))
+    def direction(self, state: DescentState) -> Factors:
+        damping, u = scalar(self.damping, state), state.factors.left
+        return Factors.symmetric(divide(state.gradient.left, gram(u), damping))
 
 
 class AsymmetricPreconditionedDescent(AbstractDescent):
@@ -63,13 +55,13 @@ class AsymmetricPreconditionedDescent(AbstractDescent):
     damping: AbstractSchedule = eqx.field(converter=damping_schedule, default_factory=LossRoot)
     symmetric: ClassVar[bool] = False
 
-    def step(self, problem: Problem, state: DescentState) -> DescentState:
-        eta, damping = scalar(self.step_size, state), scalar(self.damping, state)
-        f, g = state.factors.left, state.factors.right
-        both = gram(f) + gram(g).conj()
-        next_f = f - eta * divide(state.gradient.left, both, damping)
-        next_g = g - eta * divide(state.gradient.right, both.conj(), damping)
-        return self.move(problem, state, Factors(next_f, next_g))
+    def direction(self, state: DescentState) -> Factors:
+        damping = scalar(self.damping, state)
+        both = gram(state.factors.left) + gram(state.factors.right).conj()
+        return Factors(
+            divide(state.gradient.left, both, damping),
+            divide(state.gradient.right, both.conj(), damping),
+        )
 
 
 def gram(factor: Inexact[Array, "n k"]) -> Inexact[Array, "k k"]:
