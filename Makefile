@@ -24,6 +24,7 @@ types: .venv/ready
 
 benchmarks: .venv/ready
 	$(BIN)/python experiments/benchmarks/sensing.py
+	$(BIN)/python experiments/benchmarks/robust.py
 
 # The environment: the versions in requirements.lock, then this checkout on top.
 .venv/ready: requirements.lock pyproject.toml

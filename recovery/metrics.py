@@ -37,6 +37,10 @@ def loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
 
 def absolute_loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`1/m |A(left right^T) - y|_1`, the mean absolute residual; `mean |s|` at the truth."""
+    if problem.operator.only_squared_loss:
+        raise ValueError(
+            f"{type(problem.operator).__name__} has no single measurements: use metrics.loss."
+        )
     return ABSOLUTE.mean(ABSOLUTE.norm(_residual(problem, factors)), _count(problem))
 
 
@@ -68,7 +72,7 @@ def signal_eigenvalues(problem: Problem, factors: Factors) -> Real[Array, " r"]:
     """The eigenvalues of `S S^T`, largest first; those of the truth once they are learned.
 
     For symmetric problems, with `U = factors.left` and `S = V^T U` for the truth
-    `V diag(sigma) V^T` of rank r.
+    `V diag(sigma) V^T`, whose r columns must all be needed.
     """
     return jnp.linalg.svd(_parts(problem, factors).signal, compute_uv=False) ** 2
 
@@ -112,6 +116,9 @@ def _parts(problem: Problem, factors: Factors) -> _Parts:
             "Problem(..., truth=Factors.symmetric(U))."
         )
     v, root, _ = jnp.linalg.svd(truth.left, full_matrices=False)
+    # Inside a compiled solve an asymmetric truth can only be answered by NaN.
+    symmetric = jnp.all(truth.left.conj() == truth.right)
+    v = jnp.where(symmetric, v, jnp.nan)
     signal = matmul(v.conj().T, factors.left)
     return _Parts(root**2, signal, factors.left - matmul(v, signal))
 

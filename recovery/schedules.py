@@ -19,6 +19,9 @@ from recovery.operators.spectral_norm import SpectralNorm
 
 # How many times smaller than the measurements a start is whose growth takes time of its own.
 _SMALL_START = 100
+# Travel over `ln(size / start)`: 1.5 times that of the singular values 10, 5, 1.
+_SAFE_TRAVEL = 1.5 * 2.3
+_TINY = 1e-300
 
 
 @runtime_checkable
@@ -105,25 +108,29 @@ class Geometric(AbstractSchedule):
 
     @property
     def checks_first_state(self) -> bool:
-        return self.normalize
+        return True
 
     def check_first_state(self, measurements: Inexact[Array, "..."], state: Progress) -> None:
-        """Warns if all steps together cannot grow a small start to the size of the measurements.
+        """Warns if all steps together may not grow a small start to the size of the measurements.
 
-        While it is small, a normalized step multiplies the leading direction of the factors by
-        `1 + eta_t` (symmetric subgradient method: `1 + 2 eta_t`). The sum of these must be 1.5
-        times `ln(size / start)` at least, and more if the singular values differ.
+        While it is small, a step multiplies the leading direction of the factors by about
+        `1 + eta_t |D| |direction| / |gradient|`. The sum of these must be at least
+        `ln(size / start)`; how much more depends on the singular values (`theory.travel_needed`).
         """
-        direction, gradient = state.direction.left, state.gradient.left
-        growth = float(self.initial * divided(_norm(direction), _norm(gradient)))
-        size = float(divided(jnp.mean(jnp.abs(measurements)), _norm(state.factors.matrix)))
-        needed = 0.75 * np.log(max(size, 1))  # the factors are the square root of the matrix
-        if size > _SMALL_START and growth / (1 - float(self.ratio)) < needed:
+        assert state.spectral_norm is not None
+        slope = float(state.spectral_norm.value)
+        slope *= _frobenius(state.direction.left) / max(_frobenius(state.gradient.left), _TINY)
+        growth = float(self(state)) * slope
+        size = float(jnp.median(jnp.abs(measurements)))  # which outliers hardly move
+        start = max(_frobenius(state.factors.left) * _frobenius(state.factors.right), _TINY)
+        needed = 0.5 * np.log(max(size / start, 1))  # the factors are the square root of X
+        if size > _SMALL_START * start and growth / (1 - float(self.ratio)) < 1.5 * needed:
+            enough = max(0.0, 1 - growth / (_SAFE_TRAVEL * needed))
             warnings.warn(
-                f"Geometric(initial={self.initial:.3g}, ratio={self.ratio:.6g}) is too short to "
-                f"grow the start, which is {size:.1e} times smaller than the measurements: the "
-                f"solve will stall. Take ratio >= {1 - growth / needed:.6g}, and nearer to 1 the "
-                "more the singular values differ (theory.travel_needed), or a larger start.",
+                f"The steps of Geometric(initial={self.initial:.3g}, ratio={self.ratio:.6g}) may "
+                f"end before the start, {size / start:.1e} times smaller than the measurements, "
+                f"has grown. ratio={enough:.6g} is enough for singular values within a factor of "
+                "10 (theory.shortest_ratio for others); or take a larger start.",
                 stacklevel=2,
             )
 
@@ -147,7 +154,7 @@ class LossProportional(AbstractSchedule):
 
 
 class LossRoot(AbstractSchedule):
-    """`scale * sqrt(f)`, f = `metrics.loss`: the damping of PrecGD.
+    """`scale * sqrt(f)`, f the solver's loss: the damping of PrecGD, whose loss is squared.
 
     Reference: Zhang, Fattahi, Zhang (2021), the choice for noiseless measurements.
     """
@@ -169,7 +176,8 @@ class Polyak(AbstractSchedule):
 
     Args:
         optimal_value: the smallest value of the solver's loss f, 0 without noise: half the mean
-            squared, or the mean absolute, corruption.
+            squared, or the mean absolute, corruption. Where the loss falls below a value that is
+            too large the steps are 0 and the iterate stays.
     """
 
     optimal_value: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.0)
@@ -189,7 +197,8 @@ class Polyak(AbstractSchedule):
         return is_concrete(self.optimal_value) and bool(self.optimal_value > 0)
 
     def check_first_state(self, measurements: Inexact[Array, "..."], state: Progress) -> None:
-        if self.optimal_value > state.loss:
+        slack = 1 + 100 * float(jnp.finfo(state.loss.dtype).eps)  # the truth itself may start
+        if float(self.optimal_value) > slack * float(state.loss):
             raise ValueError(
                 f"optimal_value is {self.optimal_value:.6g}, but the loss at the start is "
                 f"{state.loss:.6g}, already below it: give a smaller value, at most the loss at "
@@ -222,5 +231,6 @@ def _schedule(name: str, value: Any, *, strict: bool) -> Any:
     return Constant(value)
 
 
-def _norm(matrix: Inexact[Array, "n k"]) -> Real[Array, ""]:
-    return jnp.linalg.norm(matrix)
+def _frobenius(factor: Inexact[Array, "n k"]) -> float:
+    """In double precision, where the squares of a tiny start do not vanish."""
+    return float(np.linalg.norm(np.asarray(factor).astype(np.complex128)))

@@ -136,6 +136,11 @@ def sign_spectral(
     _check_spectral(problem, rank, num_iterations)
     _check_square(problem)
     check_number("scale", scale, low=0)
+    if problem.operator.only_squared_loss:
+        raise ValueError(
+            f"{type(problem.operator).__name__} has no single measurements whose signs could be "
+            "read: use the original operator, or starts.spectral_symmetric."
+        )
     signs = jnp.sign(problem.measurements)
     root = _largest_eigenvectors(problem, signs, rank, _first_key(key), num_iterations)
     return Factors.symmetric(jnp.asarray(scale, root.dtype) * root)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from recovery._arrays import check_number
+from recovery._arrays import check_number, is_concrete
 
 
 def sign_rip_scaling(
@@ -18,17 +18,19 @@ def sign_rip_scaling(
 ) -> Float[Array, "*batch"]:
     """`phi(X) = E <Q, X / |X|_F>` for standard Gaussian matrices and Gaussian corruption.
 
-    `Q = (1/m) sum_i sign(<A_i, X> - s_i) A_i` is about `phi(X) X / |X|_F` (Sign-RIP), so phi is the
-    share of a subgradient that the corruption s leaves: `sqrt(2/pi)` without any. For a part of
-    standard deviation `sigma` of the measurements it is `sqrt(2/pi) |X|_F / sqrt(|X|_F^2 +
-    sigma^2)`; here a share `outlier_fraction` has `sigma^2 = noise_std^2 + outlier_std^2`, the rest
-    `noise_std^2`, as in `problems.measure`.
+    `Q = (1/m) sum_i sign(<A_i, X> - s_i) A_i` is about `phi(X) X / |X|_F` (Sign-RIP): phi is
+    `sqrt(2/pi)` without corruption, and smaller with it. For corruption of standard deviation
+    `sigma` it is `sqrt(2/pi) |X|_F / sqrt(|X|_F^2 + sigma^2)`; here a share `outlier_fraction` of
+    the measurements has `sigma^2 = noise_std^2 + outlier_std^2`, the rest `noise_std^2`, as in
+    `problems.measure` with Gaussian outliers. For other laws: `sign_rip_scaling_of`.
 
     Args:
         norm: `|X|_F > 0`.
 
     Reference: Ma, Fattahi (2023), theorems 10 (outliers) and 11 (noise); the mixture is ours.
     """
+    if is_concrete(norm) and not np.all(np.asarray(norm) > 0):
+        raise ValueError(f"norm must be above 0, got {norm}.")
     check_number("noise_std", noise_std, low=0)
     check_number("outlier_fraction", outlier_fraction, low=0, high=1)
     check_number("outlier_std", outlier_std, low=0)
@@ -42,22 +44,42 @@ def sign_rip_scaling(
     return jnp.sqrt(2 / jnp.pi) * ((1 - p) * kept(noise) + p * kept(outlier))
 
 
-def travel_needed(singular_values: Sequence[float] | Real[ArrayLike, " r"], scale: float) -> float:
-    """The sum of step sizes after which a start of the given scale has learned every value.
+def sign_rip_scaling_of(
+    norm: Real[ArrayLike, "*batch"], corruption: Real[ArrayLike, " samples"]
+) -> Float[Array, "*batch"]:
+    """`sqrt(2/pi) E exp(-s^2 / (2 |X|_F^2))` over samples of the corruption s of any law.
 
-    In units of the growth of the largest unlearned singular value, `c ln(1 / scale)`. The values
+    Samples of 0 stand for measurements that are not corrupted: theorem 10 with
+    `1 - p + p E[...]` written as one mean.
+
+    Args:
+        norm: `|X|_F > 0`.
+
+    Reference: Ma, Fattahi (2023), theorem 10.
+    """
+    size, samples = jnp.asarray(norm, float), jnp.asarray(corruption, float)
+    samples = samples.reshape((1,) * size.ndim + samples.shape)
+    kept = jnp.exp(-((samples / size[..., None]) ** 2) / 2)
+    return jnp.sqrt(2 / jnp.pi) * jnp.mean(kept, axis=-1)
+
+
+def travel_needed(singular_values: Sequence[float] | Real[ArrayLike, " r"], scale: float) -> float:
+    """The growth, `sum_t 2 eta_t`, after which a start of this scale has learned every value.
+
+    In units of the logarithm of the largest unlearned direction, `c ln(1 / scale)`. The values
     are learned one after the other; while value i grows, value j grows `sigma_j / sigma_i` times as
     fast. So c is 1 for equal values, 2.3 for (10, 5, 1), and close to their number if they spread
     over decades. A rule of ours, from simulations of the subgradient method.
 
     Args:
         singular_values: all above 0.
-        scale: of the start relative to the solution, 0 < scale < 1.
+        scale: alpha of the factor U (not of U U^T), relative to the solution, 0 < alpha < 1.
     """
     check_number("scale", scale, low=0, strict=True, high=1)
-    values = np.sort(np.asarray(singular_values, dtype=float))[::-1]
+    values = np.asarray(singular_values, dtype=float)
     if values.ndim != 1 or values.size == 0 or not np.all(values > 0):
         raise ValueError(f"singular_values must be a list of numbers above 0, got {values}.")
+    values = np.sort(values)[::-1]
     grown = np.zeros_like(values)
     total = 0.0
     for i, value in enumerate(values):
@@ -83,10 +105,11 @@ def shortest_ratio(
 ) -> float:
     """The rho with which `travel_available` is `margin` times `travel_needed`.
 
-    Below a margin of 1 the smallest values are never learned; from about 1.4 they are; beyond 3.5
-    the final error rises (of the subgradient method at the same number of steps). Guesses of the
-    singular values will do: only their ratios count, and only through the margin.
+    Below a margin of 1 the smallest values are never learned; from about 1.4 they are; the further
+    beyond, the more steps and the higher the final error. A guess of the singular values will do:
+    only their ratios count, and only through the margin.
     """
+    check_number("initial", initial, low=0, strict=True)
     check_number("margin", margin, low=0, strict=True)
     ratio = 1 - float(2 * initial / (margin * travel_needed(singular_values, scale)))
     if ratio <= 0:

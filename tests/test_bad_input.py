@@ -323,6 +323,20 @@ CASES = {
     "phases": (lambda: solvers.TwoPhase(GRADIENT, 0.1, 5), "second is a float"),
     "switch": (lambda: solvers.TwoPhase(GRADIENT, GRADIENT, 0.5), "a whole number of steps"),
     "early switch": (lambda: solvers.TwoPhase(GRADIENT, GRADIENT, -1), "switch must be at least 0"),
+    "signs of the population": (
+        lambda: starts.sign_spectral(measured(shape=(4, 4), num_measurements=None), 1, 0.1),
+        "no single measurements whose signs",
+    ),
+    "absolute loss of the population, as a metric": (
+        lambda: metrics.absolute_loss(
+            measured(num_measurements=None), starts.random_factors(KEY, (4, 3), 1, 0.1)
+        ),
+        "PopulationSensing has no single measurements",
+    ),
+    "outliers of one size for all": (
+        lambda: measured(outlier_fraction=0.1, outlier_law=lambda key, shape: jnp.ones(1)),
+        r"drew shape \(1,\), but was asked for \(5,\)",
+    ),
     "sign spectral start of a rectangle": (
         lambda: starts.sign_spectral(measured(), 1, 0.1),
         "use starts.spectral or starts.random_factors",
@@ -348,10 +362,14 @@ def test_steps_too_short_to_grow_the_start_are_noticed():
         solver = solvers.SubgradientMethod(schedules.Geometric(0.5, ratio, normalize=True))
         return solve(PROBLEM, solver, starts.sign_spectral(PROBLEM, 8, 1e-15), max_steps=0)
 
-    with pytest.warns(UserWarning, match=r"Take ratio >= (0\.9\d+)") as caught:
+    with pytest.warns(UserWarning, match=r"may end before the start") as caught:
         run(0.9)
     message = str(caught[0].message)
-    run(float(message.split("ratio >= ")[1].split(",")[0]) + 1e-4)  # which does not warn
+    run(float(message.split(". ratio=")[1].split(" is enough")[0]))  # does not warn
+    plain = solvers.SubgradientMethod(schedules.Geometric(0.5, 0.9))
+    start = starts.sign_spectral(PROBLEM, 8, 1e-15)
+    with pytest.warns(UserWarning, match=r"may end before the start"):
+        solve(PROBLEM, plain, start, max_steps=0)
 
 
 def test_double_precision_data_in_single_precision_jax_is_noticed():

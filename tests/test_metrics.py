@@ -100,6 +100,12 @@ def test_parts_need_a_symmetric_truth():
         metrics.signal_residual_cross(PROBLEM, FACTORS)
 
 
+def test_parts_of_an_asymmetric_truth_are_nan_inside_a_compiled_solve():
+    square = problems.matrix_sensing(KEY, shape=(7, 7), rank=2, num_measurements=50)
+    found = jax.jit(metrics.signal_residual_cross)(square, starts.random_symmetric(KEY, 7, 3, 1.0))
+    assert jnp.all(jnp.isnan(found))
+
+
 def test_errors_need_a_truth():
     with pytest.raises(ValueError, match="give Problem"):
         metrics.relative_error(Problem(PROBLEM.operator, PROBLEM.measurements), FACTORS)

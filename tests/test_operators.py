@@ -6,6 +6,7 @@ from cases import KEY, N1, N2, OPERATORS, M, normal
 
 from recovery import Factors, Problem, operators
 from recovery.losses import ABSOLUTE
+from recovery.operators.spectral_norm import first_probe, spectral_norm
 
 
 @pytest.fixture(
@@ -77,6 +78,22 @@ def test_back_projection_is_the_adjoint_over_the_number_of_measurements(operator
     assert_close(back.adjoint_times(f.left), matrix.conj().T @ f.left, operator)
 
 
+def test_repeated_estimates_of_the_spectral_norm_find_the_largest_singular_value(operator):
+    back = operator.back_project(measurements_for(operator))
+    exact = jnp.linalg.norm(
+        back.times(jnp.eye(back_width(operator), dtype=operator.in_struct.dtype)), 2
+    )
+    estimate = jax.jit(spectral_norm)(back, first_probe(operator.in_struct))
+    for _ in range(40):
+        estimate = jax.jit(spectral_norm)(back, estimate.probe)
+        assert estimate.value <= exact * (1 + rounding(operator))
+    np.testing.assert_allclose(estimate.value, exact, rtol=1e-2)
+
+
+def back_width(operator) -> int:
+    return operator.in_struct.shape[1]
+
+
 def test_gradient_agrees_with_automatic_differentiation(operator):
     f, y = factors_for(operator), measurements_for(operator)
 
@@ -135,6 +152,20 @@ def test_dense_sensing_is_the_trace_inner_product_without_conjugate():
     matrices, x = normal(1, (M, N1, N2), jnp.complex128), normal(2, (N1, N2), jnp.complex128)
     expected = np.array([np.sum(np.asarray(a) * np.asarray(x)) for a in matrices])
     np.testing.assert_allclose(operators.DenseSensing(matrices).forward(x), expected, rtol=1e-13)
+
+
+def test_a_family_with_factored_products_never_forms_the_matrix():
+    # 100,000 x 100,000 entries would be 80 GB; only compiled.
+    struct = jax.ShapeDtypeStruct((50, 100_000), jnp.float64)
+    operator = jax.eval_shape(operators.RankOneSensing, struct, struct)
+    factor = jax.ShapeDtypeStruct((100_000, 2), jnp.float64)
+    y = jax.ShapeDtypeStruct((50,), jnp.float64)
+
+    def gradient(operator, left, right, y):
+        return operator.gradient(Factors(left, right), y)[0].project(Factors(left, right))
+
+    compiled = jax.jit(gradient).lower(operator, factor, factor, y).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 100 * 8 * 100_000
 
 
 def test_packed_measurements_are_those_of_the_symmetrized_matrices():

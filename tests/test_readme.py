@@ -38,8 +38,14 @@ def test_second_example_recovers_the_users_matrix():
     assert np.linalg.norm(matrix - truth) < 1e-6 * np.linalg.norm(truth)
 
 
-def test_there_are_two_examples():
-    assert len(EXAMPLES) == 2
+def test_third_example_recovers_under_outliers():
+    names: dict = {}
+    exec(EXAMPLES[2], names)
+    assert names["metrics"].relative_error(names["problem"], names["solution"].value) < 1e-6
+
+
+def test_there_are_three_examples():
+    assert len(EXAMPLES) == 3
 
 
 @pytest.mark.parametrize("path", re.findall(r"\((figures/[^)]+)\)", README))

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from cases import KEY, sensing_problem
 
-from recovery import RESULTS, Factors, Problem, metrics, problems, schedules, solve, solvers, starts
+from recovery import (
+    RESULTS,
+    Factors,
+    Problem,
+    metrics,
+    operators,
+    problems,
+    schedules,
+    solve,
+    solvers,
+    starts,
+)
 
 PROBLEM = sensing_problem()
 SYMMETRIC = starts.random_symmetric(KEY, 8, 3, 0.7)
@@ -134,14 +145,60 @@ def test_asymmetric_methods_recover_under_outliers():
     problem = problems.matrix_sensing(
         KEY, shape=(9, 7), rank=2, num_measurements=500, outlier_fraction=0.2
     )
-    start = starts.random_factors(KEY, (9, 7), 4, 1e-8)
+    normalized = schedules.Geometric(0.5, 0.99, normalize=True)
     decay = schedules.Geometric(0.3, 0.96)
-    for solver in (
-        solvers.AsymmetricSubgradientMethod(schedules.Geometric(0.5, 0.99, normalize=True)),
-        solvers.AsymmetricPreconditionedSubgradientMethod(decay, damping=decay),
+    for solver, scale in (
+        (solvers.AsymmetricSubgradientMethod(normalized), 1e-8),
+        (solvers.AsymmetricPreconditionedSubgradientMethod(decay, damping=decay), 1e-3),
     ):
+        start = starts.random_factors(KEY, (9, 7), 4, scale)
         solution = solve(problem, solver, start, max_steps=2500, record=RECORD)
         assert solution.trace["error"][-1] < 1e-6, solver
+
+
+@pytest.mark.parametrize("name", ["packed", "rank_one", "seeded", "weighted", "stacked"])
+def test_rule_10_recovers_on_every_operator(name):
+    matrices = CORRUPTED.operator.matrices
+    operator = {
+        "packed": lambda: operators.PackedSymmetricSensing.from_matrices(matrices),
+        "rank_one": lambda: operators.RankOneSensing(*jax.random.normal(KEY, (2, 400, 8))),
+        "seeded": lambda: operators.SeededGaussianSensing(KEY, 400, (8, 8)),
+        "weighted": lambda: CORRUPTED.operator * jnp.linspace(0.5, 1.2, 400),
+        "stacked": lambda: (
+            operators.DenseSensing(matrices[:200])
+            + operators.SeededGaussianSensing(KEY, 200, (8, 8))
+        ),
+    }[name]()
+    problem = problems.measure(KEY, operator, CORRUPTED.truth, outlier_fraction=0.1)
+    solver = solvers.SubgradientMethod(schedules.Geometric(0.3, 0.985, normalize=True))
+    start = starts.random_symmetric(KEY, 8, 4, 1e-6)
+    solution = solve(problem, solver, start, max_steps=1500, record=RECORD)
+    assert solution.trace["error"][-1] < 1e-6
+
+
+def test_single_precision_data_under_the_normalized_rule():
+    problem = problems.matrix_sensing(
+        KEY,
+        shape=(8, 8),
+        rank=2,
+        num_measurements=400,
+        symmetric=True,
+        outlier_fraction=0.2,
+        dtype=jnp.float32,
+    )
+    solver = solvers.SubgradientMethod(schedules.Geometric(0.5, 0.97, normalize=True))
+    start = starts.sign_spectral(problem, 8, 1e-5)
+    solution = solve(problem, solver, start, max_steps=800, record=RECORD)
+    assert solution.value.left.dtype == jnp.float32
+    assert solution.trace["error"][-1] < 1e-5
+    tiny = starts.sign_spectral(problem, 8, 1e-15)  # whose squares are below single precision
+    with pytest.warns(UserWarning, match="times smaller than the measurements"):
+        solve(problem, solver, tiny, max_steps=0)
+    polyak = solvers.SubgradientMethod(
+        schedules.Polyak(metrics.absolute_loss(problem, problem.truth))
+    )
+    truth = Factors.symmetric(problem.truth.left)
+    assert solve(problem, polyak, truth, max_steps=1).num_steps == 1  # is not refused
 
 
 def test_a_zero_column_of_the_start_stays_zero():

@@ -25,6 +25,16 @@ def test_benchmark_writes_its_table(tmp_path):
         assert row in text
 
 
+def test_robust_benchmark_writes_its_table(tmp_path):
+    out = tmp_path / "robust.md"
+    script = ROOT / "experiments" / "benchmarks" / "robust.py"
+    command = [sys.executable, str(script), "--quick", "--threads", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for row in ("subgradient / gradient step", "two-phase", "NumPy scaled subgradient"):
+        assert row in out.read_text()
+
+
 def test_photograph_comes_close_to_its_best_approximation(tmp_path, capsys):
     out = tmp_path / "photograph.png"
     photograph.main(["--size", "24", "--rank", "2", "--out", str(out)])
@@ -51,6 +61,19 @@ def test_users_data_are_recovered_and_written(data, tmp_path, capsys):
     assert "met its tolerance" in capsys.readouterr().out
     with np.load(out) as found, np.load(data) as given:
         np.testing.assert_allclose(found["left"] @ found["right"].T, given["truth"], atol=1e-8)
+
+
+def test_users_data_with_outliers_and_too_large_a_rank(data, tmp_path, capsys):
+    with np.load(data) as given:
+        arrays = dict(given)
+    arrays["measurements"][::8] += 1e3
+    spoilt = tmp_path / "spoilt.npz"
+    np.savez(spoilt, **arrays)
+    out = tmp_path / "factors.npz"
+    recover_file.main([str(spoilt), "--rank", "3", "--robust", "--out", str(out)])
+    assert "median absolute residual" in capsys.readouterr().out
+    with np.load(out) as found:
+        np.testing.assert_allclose(found["left"] @ found["right"].T, arrays["truth"], atol=1e-8)
 
 
 def test_users_data_are_refused_by_one_sentence(data, tmp_path):

@@ -36,6 +36,15 @@ def test_all_outliers_are_noise():
     np.testing.assert_allclose(nearly_all, theory.sign_rip_scaling(norms, noise_std=0.7), rtol=1e-9)
 
 
+def test_scaling_of_samples_agrees_with_that_of_their_law():
+    s = 3.0 * jax.random.normal(KEY, (400_000,))
+    hit = jax.random.bernoulli(jax.random.key(1), 0.4, s.shape)
+    norms = jnp.array([0.5, 4.0])
+    found = theory.sign_rip_scaling_of(norms, jnp.where(hit, s, 0))
+    expected = theory.sign_rip_scaling(norms, outlier_fraction=0.4, outlier_std=3.0)
+    np.testing.assert_allclose(found, expected, atol=4e-3)
+
+
 @pytest.mark.parametrize(
     ("values", "factor"),
     [((10, 5, 1), 2.3), ((4, 2, 1), 2.0), ((3, 3, 3), 1.0), ((1, 10, 5), 2.3)],
@@ -58,6 +67,8 @@ def test_impossible_plans_are_refused():
         (lambda: theory.travel_needed((1.0, 0.0), 0.1), "numbers above 0"),
         (lambda: theory.travel_needed((1.0,), 1.0), "below 1"),
         (lambda: theory.sign_rip_scaling(1.0, outlier_fraction=1.0), "below 1"),
+        (lambda: theory.sign_rip_scaling(0.0), "norm must be above 0"),
+        (lambda: theory.shortest_ratio(-0.5, (1.0,), 0.1), "initial must be above 0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             build()

@@ -21,8 +21,6 @@ EIGENVALUES = (10.0, 5.0, 1.0)
 RANK = len(EIGENVALUES)
 NUM_MEASUREMENTS = 500
 SEEDS = {"problems": 2}
-# Rounding: errors below it say nothing.
-FLOOR = 1e-14
 
 
 def error(problem: Problem, factors: Factors) -> Array:
@@ -45,7 +43,7 @@ def problem(
     outlier_std: float = 10.0,
     noise_std: float = 0.0,
 ) -> Problem:
-    """The same key gives the same truth, matrices and places of outliers at each level."""
+    """One key has one truth and one set of matrices; more outliers hit all that fewer do."""
     return problems.matrix_sensing(
         key,
         shape=(SIZE, SIZE),
@@ -105,7 +103,10 @@ def log_at(steps: np.ndarray, errors: np.ndarray, at: Sequence[int]) -> np.ndarr
 def near_paper(
     what: str, steps: np.ndarray, errors: np.ndarray, paper: dict[int, float], decades: float
 ) -> Claim:
-    """The median over draws stays within some decades of points read off the paper's figure."""
+    """The median over draws stays within some decades of points read off the paper's figure.
+
+    0.3 decades are a factor of 2 in the error, or in the unknown step scale, which it follows.
+    """
     median = np.median(log_at(steps, errors, list(paper)), axis=0)
     distance = median - np.array(list(paper.values()))
     return within(f"{what}: decades above the paper's curve", distance, -decades, decades)

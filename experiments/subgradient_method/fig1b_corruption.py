@@ -13,11 +13,12 @@ from experiments.subgradient_method import _setting as setting
 from recovery import plotting
 
 CAPTION = """Figure 1b of Ma and Fattahi: a share p of the measurements corrupted by outliers of
-standard deviation 10, k = d = 20, 5,000 steps (the paper's). Left: m = 500 for every p. Right
-(not in the paper): m = 500 / (1 - p)^2, the growth that its corollary 28 asks for, brings the same
+standard deviation 10, k = d = 20, 5,000 steps (the paper's). Left: m = 500 for every p. Right (not
+in the paper): m = 500 / (1 - p)^2, the growth that its corollary 28 asks for, brings the same
 accuracy back. Start alpha = 1e-15 (Algorithm 2), steps by rule (10) with eta = 0.5; rho = 0.992 is
 inferred from the slope. Median and range over draws of the problem. Diamonds: read off the paper's
-figure for p = 0, 0.2 and 0.4; its curve for p = 0.6 is flat at 0.14. Dotted: rho^t."""
+figure, on the way and at the end. Our plateaus rise faster with p than the paper's: lower at p = 0,
+two to three decades higher at p = 0.4, one at p = 0.6. Dotted: rho^t."""
 
 # log10 of the error at some steps, read off the paper's figure 1b.
 PAPER = {
@@ -25,6 +26,7 @@ PAPER = {
     0.2: {300: -0.12, 1000: -2.62},
     0.4: {300: -0.17, 1000: -2.76},
 }
+PAPER_FINAL = {0.0: -11.4, 0.2: -7.92, 0.4: -5.37, 0.6: -0.85}
 ETA, RHO = 0.5, 0.992
 
 
@@ -80,8 +82,8 @@ def check(data: dict, config: Config) -> list[Claim]:
         at_least("p = 0.6: smallest error at the end, not recovered", same[-1, :, -1], 1e-3),
         within("p = 0: slope over ln(rho)", slope, 0.95, 1.05),
         *(
-            setting.near_paper(f"p = {p:g}, t <= 1000", step, same[index], PAPER[p], 0.4)
-            for index, p in enumerate(data["fractions"][:2])
+            setting.near_paper(f"p = {p:g}, t <= 1000", step, same[index], PAPER[p], 0.5)
+            for index, p in enumerate(data["fractions"][:3])
         ),
         at_most("m = 500 / (1 - p)^2: error at the end, every draw", more[..., -1], 10**-8.5),
     ]
@@ -99,8 +101,9 @@ def draw(data: dict) -> Figure:
         level = np.median(data[name][0, :, data["step"] == 1000])
         plotting.theory_line(ax, line, level * RHO ** (line - 1000), label=r"slope $\rho^t$")
         plotting.finish(ax, xlabel="step t", ylabel=r"$\|UU^T - X\|_F$", title=title)
-    for index, points in enumerate(PAPER.values()):
-        setting.draw_paper(axes[0], points, label=None if index else "paper, digitised")
+    for p, final in PAPER_FINAL.items():
+        points = PAPER.get(p, {}) | {int(data["step"][-1]): final}
+        setting.draw_paper(axes[0], points, label=None if p else "paper, digitised")
     axes[0].legend(fontsize="small", loc="lower left")
     axes[1].set_ylabel("")
     return figure

@@ -13,11 +13,11 @@ from experiments.subgradient_method import _setting as setting
 from recovery import plotting
 
 CAPTION = """Figure 1c of Ma and Fattahi: starts alpha B (Algorithm 2) of four scales, 8,000 steps
-(the paper's). A tenth of the measurements has outliers of standard deviation 10, k = d = 20,
-m = 500, steps by rule (10) with eta = 0.3 (ours); rho = 0.995 is inferred from the slope. Median
-and range over draws of the problem. Diamonds: read off the paper's figure, on the way for
-alpha = 1e-15 and at the end for all four; our plateau at 1e-5 lies two decades above the paper's,
-whose eta is not known (smaller ones stall at 1e-15). Dotted: the slope rho^t."""
+(the paper's). A tenth of the measurements has outliers of standard deviation 10, k = d = 20, m =
+500, steps by rule (10) with eta = 0.3 (ours); rho = 0.995 is inferred from the slope. Median and
+range over draws of the problem. Diamonds: read off the paper's figure, on the way for alpha = 1e-15
+and at the end for all four; our plateaus at 1e-5 and 1e-10 lie two decades above the paper's, whose
+eta is not known (smaller ones stall at 1e-15). Dotted: the slope rho^t."""
 
 # log10 of the error at some steps for alpha = 1e-15, read off the paper's figure 1c.
 PAPER = {1000: -1.55, 2000: -3.75, 3000: -5.93}

@@ -13,6 +13,7 @@ from recovery.losses import SQUARED, Loss
 from recovery.operators.back_projection import (
     AbstractBackProjection,
     DenseBackProjection,
+    FactoredBackProjection,
     project,
 )
 
@@ -72,9 +73,13 @@ class AbstractOperator(eqx.Module):
     def back_project(self, dual: Inexact[Array, "..."]) -> AbstractBackProjection:
         """`D = (1/m) A*(dual)`.
 
-        The gradient in the matrix of a mean loss whose derivative in each residual is `dual`.
+        The gradient in the matrix of a mean loss whose derivative in each residual is `dual`. A
+        family with its own `adjoint_factors` gets products through it, never an n1 x n2 matrix.
         """
-        return DenseBackProjection(self.adjoint(dual / self.num_measurements))
+        dual = dual / self.num_measurements
+        if type(self).adjoint_factors is AbstractOperator.adjoint_factors:
+            return DenseBackProjection(self.adjoint(dual))
+        return FactoredBackProjection(self, dual)
 
     def gradient(
         self, factors: Factors, measurements: Inexact[Array, "..."], loss: Loss = SQUARED

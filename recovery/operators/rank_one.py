@@ -7,7 +7,6 @@ from jaxtyping import Array, Inexact
 
 from recovery._arrays import check_matches, check_ndim, inexact_array, matmul
 from recovery.factors import Factors
-from recovery.operators.back_projection import FactoredBackProjection
 from recovery.operators.base import AbstractOperator
 
 
@@ -57,6 +56,3 @@ class RankOneSensing(AbstractOperator):
         left = matmul((dual * matmul(self.right, factors.right)).T, self.left).T.conj()
         right = matmul((dual * matmul(self.left, factors.left)).T, self.right).T.conj()
         return left, right
-
-    def back_project(self, dual: Inexact[Array, " m"]) -> FactoredBackProjection:
-        return FactoredBackProjection(self, dual / self.num_measurements)

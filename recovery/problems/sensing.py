@@ -149,7 +149,14 @@ def _draw_outliers(
 ) -> Inexact[Array, "..."]:
     """Of standard deviation 1."""
     if callable(law):
-        return jnp.asarray(law(key, struct.shape)).astype(struct.dtype)
+        drawn = jnp.asarray(law(key, struct.shape))
+        if drawn.shape != struct.shape:
+            raise ValueError(
+                f"outlier_law drew shape {drawn.shape}, but was asked for {struct.shape}."
+            )
+        if jnp.iscomplexobj(drawn) and not jnp.issubdtype(struct.dtype, jnp.complexfloating):
+            raise TypeError("outlier_law drew complex numbers for real measurements.")
+        return drawn.astype(struct.dtype)
     if law == "gaussian":
         return jax.random.normal(key, struct.shape, struct.dtype)
     if jnp.issubdtype(struct.dtype, jnp.complexfloating):

@@ -76,15 +76,20 @@ class AbstractDescent(AbstractSolver):
         if self.symmetric:
             check_symmetric(self, problem, start)
         check_loss(self, problem)
-        check_step_size(self, problem, start)
+        self._check_step_size(problem, start)
+
+    def _check_step_size(self, problem: Problem, start: Factors | None) -> None:
+        """Let the step size look at the first state, where its numbers are known now."""
+        known = all(is_concrete(leaf) for leaf in jax.tree.leaves((problem, self, start)))
+        if known and start is not None and self.step_size.checks_first_state:
+            state = _compiled_first_state(self, problem, start)
+            self.step_size.check_first_state(problem.measurements, state)
 
     def init(
         self, problem: Problem, start: Factors | None, key: PRNGKeyArray | None
     ) -> DescentState:
         assert start is not None  # validate has refused it
-        norm = self.loss.norm(problem.measurements)
-        probe = first_probe(problem.operator.in_struct) if self._needs_spectral_norm else None
-        return self._evaluate(problem, start, probe, norm, jnp.asarray(0))
+        return self._first_state(problem, start, with_norm=self._needs_spectral_norm)
 
     def step(self, problem: Problem, state: DescentState) -> DescentState:
         eta = scalar(self.step_size, state)
@@ -113,6 +118,11 @@ class AbstractDescent(AbstractSolver):
 
     def estimate(self, problem: Problem, state: DescentState) -> Factors:
         return state.factors
+
+    def _first_state(self, problem: Problem, start: Factors, *, with_norm: bool) -> DescentState:
+        probe = first_probe(problem.operator.in_struct) if with_norm else None
+        norm = self.loss.norm(problem.measurements)
+        return self._evaluate(problem, start, probe, norm, jnp.asarray(0))
 
     def _evaluate(
         self,
@@ -143,6 +153,13 @@ class AbstractDescent(AbstractSolver):
     @property
     def _needs_spectral_norm(self) -> bool:
         return any(schedule.needs_spectral_norm for schedule in schedules_of(self))
+
+
+@eqx.filter_jit
+def _compiled_first_state(
+    solver: AbstractDescent, problem: Problem, start: Factors
+) -> DescentState:
+    return solver._first_state(problem, start, with_norm=True)
 
 
 def scalar(schedule: AbstractSchedule, state: DescentState) -> Inexact[Array, ""]:
@@ -209,11 +226,3 @@ def check_loss(solver: AbstractDescent, problem: Problem) -> None:
                 f"{type(schedule).__name__} reads the loss, which normal equations do not keep: "
                 "use the original operator, or another schedule."
             )
-
-
-def check_step_size(solver: AbstractDescent, problem: Problem, start: Factors | None) -> None:
-    """Let the step size look at the first state, where its numbers are known now."""
-    known = all(is_concrete(leaf) for leaf in jax.tree.leaves((problem, solver, start)))
-    if known and solver.step_size.checks_first_state:
-        state = eqx.filter_jit(solver.init)(problem, start, None)
-        solver.step_size.check_first_state(problem.measurements, state)

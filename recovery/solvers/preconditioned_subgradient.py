@@ -15,9 +15,10 @@ from recovery.solvers.preconditioned import divide, gram
 class PreconditionedSubgradientMethod(AbstractDescent):
     """`U <- U - eta_t (Q + Q^T) U (U^H U + lambda_t I)^(-1)`, Q as in `SubgradientMethod`.
 
-    The step in the matrix `U U^T` is then about `2 eta_t` times Q projected on the directions that
-    U spans, so eta_t is an amount of X and not relative to it. The damping keeps the inverse
-    bounded when U has more columns than the truth has rank.
+    The step in the matrix `U U^T` is then `4 eta_t` times the part of Q in the span of U and
+    `2 eta_t` times its parts beside it, so eta_t is an amount of X and not relative to it. The
+    damping keeps the inverse bounded when U has more columns than the truth has rank. Under dense
+    noise the spare columns fit noise, more than those of `SubgradientMethod` do.
 
     Args:
         step_size: `schedules.Polyak(f*)` where the loss f* at the truth is known; else

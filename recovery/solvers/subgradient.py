@@ -20,8 +20,9 @@ class SubgradientMethod(AbstractDescent):
     order `noise / sqrt(m)` under Gaussian noise; neither the rank nor the noise need be known.
 
     Args:
-        step_size: usually `schedules.Geometric(eta, rho, normalize=True)`: eta about 0.3 to 1, rho
-            from `theory.shortest_ratio`. Without noise `schedules.LossProportional(eta)`.
+        step_size: usually `schedules.Geometric(eta, rho, normalize=True)`: eta about 0.5, and at
+            most 20 over the condition number; rho from `theory.shortest_ratio`. Without noise
+            `schedules.LossProportional(eta)`.
         tolerance: stop when `|A(U U^T) - y|_1 / |y|_1` is below it; 0 means never. Outliers keep
             it above their own share.
 
