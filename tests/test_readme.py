@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -48,6 +49,13 @@ def test_there_are_three_examples():
     assert len(EXAMPLES) == 3
 
 
+def test_claims_are_those_that_the_figures_wrote():
+    rows = re.findall(r"^\| .* \| ok \|$", README, flags=re.MULTILINE)
+    written = "".join(path.read_text() for path in (ROOT / "figures").glob("*/claims.md"))
+    assert len(rows) >= 10
+    assert [row for row in rows if row not in written.splitlines()] == []
+
+
 @pytest.mark.parametrize("path", re.findall(r"\((figures/[^)]+)\)", README))
 def test_linked_files_exist(path):
-    assert (Path(__file__).parents[1] / path).exists()
+    assert (ROOT / path).exists()

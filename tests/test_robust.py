@@ -213,6 +213,14 @@ def test_a_zero_column_of_the_start_stays_zero():
     assert jnp.all(jnp.sum(end**2, axis=0) > 0)
 
 
+def test_damping_that_falls_with_the_step_needs_no_long_schedule():
+    decay = schedules.Geometric(0.3, 0.9)
+    solver = solvers.PreconditionedSubgradientMethod(decay, damping=decay)
+    start = starts.random_symmetric(KEY, 8, 4, 1e-3)
+    solution = solve(CORRUPTED, solver, start, max_steps=300, record=RECORD)  # and does not warn
+    assert solution.trace["error"][-1] < 1e-10
+
+
 def test_sweep_over_the_step_sizes_compiles_once():
     traced = []
 

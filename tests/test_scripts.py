@@ -31,7 +31,12 @@ def test_robust_benchmark_writes_its_table(tmp_path):
     command = [sys.executable, str(script), "--quick", "--threads", "1", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for row in ("subgradient / gradient step", "two-phase", "NumPy scaled subgradient"):
+    for row in (
+        "subgradient / gradient step",
+        "rule (10)",
+        "two-phase",
+        "NumPy scaled subgradient",
+    ):
         assert row in out.read_text()
 
 

@@ -22,7 +22,7 @@ from recovery.solvers import (
 CAPTION = """Not in the paper. Steps until the relative error is below 1e-6, search rank twice the
 rank (k = 6, r = 3), n = 20, m = 1,000, outliers of standard deviation 10 in 10 %, singular values
 spaced geometrically from 1 to 1 / kappa. Subgradient: rule (10) from alpha = 1e-15 with eta =
-min(0.5, 20 / kappa) and rho by the travel rule (margin 1.75); with eta = 50 / kappa no run reaches
+min(0.5, 10 / kappa) and rho by the travel rule (margin 1.75); with eta = 50 / kappa no run reaches
 the target, so that steps in proportion to kappa (dotted) are what this schedule needs.
 Preconditioned: step and damping both 0.3 times 0.95^t from alpha = 1e-6. Two-phase: 100 steps of
 the subgradient method (eta = 0.5, rho = 0.985, alpha = 1e-15), then the preconditioned one from
@@ -79,7 +79,7 @@ def _steps(config: Config, key: jax.Array, kappa: float) -> dict[str, int]:
     first = SubgradientMethod(schedules.Geometric(0.5, 0.985, normalize=True))
     two_phase = TwoPhase(first, preconditioned(0.1), config.switch)
     runs = {
-        "subgradient": slow_run(min(0.5, 20 / kappa), values),
+        "subgradient": slow_run(min(0.5, 10 / kappa), values),
         "too_large": slow_run(min(1.0, 50 / kappa), values),
         "preconditioned": (preconditioned(0.3), 1e-6, config.fast_steps, 10),
         "two_phase": (two_phase, 1e-15, config.fast_steps, 10),

@@ -19,10 +19,11 @@ steps by rule (10), left with eta = 1, rho = 0.985 (inferred from the slope), ri
 rho = 0.992 (ours: more travel, so that it does not depend on the draw whether the last eigenvalue
 is learned). Algorithm 2, m = 500; medians over draws of the problem, the range for k = 20.
 Algorithm 2 leaves only 10 to 13 of 20 columns alive (the others are zero and stay zero), so
-"random" starts from 20 columns of N(0, alpha^2). Diamonds: read off the paper's figure. Dotted: the
-slope rho^t. With eta = 1 about one draw in ten stalls before the last eigenvalue is learned. The
-plateau depends on the draw (the paper's lies near 1e-14), and the exact rank k = 3 ends lower than
-the others: independence of the search rank holds until there."""
+"random" starts from 20 columns of N(0, alpha^2): the same line, and a plateau about a decade
+higher. Diamonds: read off the paper's figure. Dotted: the slope rho^t. With eta = 1 about one draw
+in ten stalls before the last eigenvalue is learned. The plateau depends on the draw (the paper's
+lies near 1e-14), and the exact rank k = 3 ends lower than the others: independence of the search
+rank holds until there."""
 
 # log10 of the error at some steps, read off the paper's figure 1a; about 0.02 decades.
 PAPER = {100: 0.44, 200: -0.04, 300: -0.75, 400: -1.41, 500: -2.05, 1000: -5.35, 1500: -8.64}
@@ -80,9 +81,10 @@ def first_columns(start: Factors, counts: tuple[int, ...]) -> Factors:
 def check(data: dict, config: Config) -> list[Claim]:
     step, ours, paper = data["step"], data["ours"], data["paper"]
     logs = np.log10(ours)  # (draws, search ranks and the random start, rows)
-    spread, with_random = np.ptp(logs[:, :-1], axis=1), np.ptp(logs, axis=1)
+    spread = np.ptp(logs[:, :-1], axis=1)
     on_the_way = spread[:, np.isin(step, (600, 1000, 2000))]
-    at_3000 = with_random[:, step == 3000]
+    at_3000 = spread[:, step == 3000]
+    random = np.median(logs[:, -1] - logs[:, -2], axis=0)
     slope = fits.semilog_slope(step, flat(ours), fits.between(step, 900, 1900))
     relative = slope.reshape(ours.shape[:2]) / np.log(RULES["ours"][1])
     learned = paper[:, :-1, -1].max(axis=1) < 1e-3
@@ -91,12 +93,13 @@ def check(data: dict, config: Config) -> list[Claim]:
     running = np.minimum.accumulate(settled, axis=-1)
     return [
         at_most("spread over search ranks at t = 600, 1000, 2000, decades", on_the_way, 0.1),
-        at_most(
-            "with the random start, at t = 1000, 2000",
-            with_random[:, np.isin(step, (1000, 2000))],
+        within(
+            "decades from k = 20 to the random start at t = 1000, 2000, medians",
+            random[np.isin(step, (1000, 2000))],
+            -0.2,
             0.2,
         ),
-        at_most("the same at t = 3000, median over draws", np.median(at_3000), 0.1),
+        at_most("spread over search ranks at t = 3000, median over draws", np.median(at_3000), 0.1),
         within("slope over ln(0.992), median", np.median(relative), 0.98, 1.02),
         within("slope over ln(0.992), each run", relative, 0.95, 1.05),
         within("slope over ln(0.985), draws that do not stall", early / np.log(0.985), 0.95, 1.05),

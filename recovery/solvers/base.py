@@ -15,7 +15,7 @@ from recovery.losses import SQUARED, Loss
 from recovery.operators.spectral_norm import SpectralNorm, first_probe, spectral_norm
 from recovery.problem import Problem
 from recovery.results import RESULTS
-from recovery.schedules import AbstractSchedule
+from recovery.schedules import AbstractSchedule, Geometric
 
 
 class AbstractSolver(eqx.Module):
@@ -80,6 +80,8 @@ class AbstractDescent(AbstractSolver):
 
     def _check_step_size(self, problem: Problem, start: Factors | None) -> None:
         """Let the step size look at the first state, where its numbers are known now."""
+        if isinstance(self.step_size, Geometric) and len(schedules_of(self)) > 1:
+            return  # damping that falls along with the step lets a small start grow for ever
         known = all(is_concrete(leaf) for leaf in jax.tree.leaves((problem, self, start)))
         if known and start is not None and self.step_size.checks_first_state:
             state = _compiled_first_state(self, problem, start)

@@ -21,7 +21,7 @@ class SubgradientMethod(AbstractDescent):
 
     Args:
         step_size: usually `schedules.Geometric(eta, rho, normalize=True)`: eta about 0.5, and at
-            most 20 over the condition number; rho from `theory.shortest_ratio`. Without noise
+            most 10 over the condition number; rho from `theory.shortest_ratio`. Without noise
             `schedules.LossProportional(eta)`.
         tolerance: stop when `|A(U U^T) - y|_1 / |y|_1` is below it; 0 means never. Outliers keep
             it above their own share.
