@@ -140,7 +140,7 @@ def descent() -> AsymmetricGradientDescent:
 @jax.jit
 def gradient(operator: AbstractOperator, factors: Factors, measurements: jax.Array) -> Any:
     back, residual = operator.gradient(factors, measurements)
-    return back.project(factors), residual
+    return *back.project(factors), residual
 
 
 # Rows

@@ -75,7 +75,7 @@ def first_columns(start: Factors, counts: tuple[int, ...]) -> Factors:
     """Starts of several search ranks in one batch: a column set to zero stays zero."""
     root = start.left[0]
     kept = jnp.arange(root.shape[1])[None, :] < jnp.asarray(counts)[:, None]
-    return jax.vmap(lambda mask: Factors.symmetric(root * mask[None, :]))(kept)
+    return jax.vmap(lambda mask: Factors.symmetric(jnp.where(mask[None, :], root, 0)))(kept)
 
 
 def check(data: dict, config: Config) -> list[Claim]:
