@@ -95,6 +95,20 @@ def real_scalar(value: Any) -> Any:
     return jnp.asarray(value, dtype=float)
 
 
+def whole_number(name: str) -> Callable[[Any], Any]:
+    """A field converter to an integer array of at least 0, which may be traced."""
+
+    def convert(value: Any) -> Any:
+        if type(value) is object:  # the placeholder of a tree transformation
+            return value
+        if not eqx.is_array_like(value) or not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+            raise TypeError(f"{name} must be a whole number of steps, got {value!r}.")
+        check_number(name, value, low=0)
+        return jnp.asarray(value)
+
+    return convert
+
+
 def check_instance(name: str, value: Any, kind: type, example: str) -> None:
     if not isinstance(value, kind):
         raise TypeError(

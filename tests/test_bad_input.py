@@ -322,6 +322,10 @@ CASES = {
     ),
     "phases": (lambda: solvers.TwoPhase(GRADIENT, 0.1, 5), "second is a float"),
     "switch": (lambda: solvers.TwoPhase(GRADIENT, GRADIENT, 0.5), "a whole number of steps"),
+    "switch as text": (
+        lambda: solvers.TwoPhase(GRADIENT, GRADIENT, "5"),
+        "switch must be a whole number of steps, got '5'",
+    ),
     "early switch": (lambda: solvers.TwoPhase(GRADIENT, GRADIENT, -1), "switch must be at least 0"),
     "signs of the population": (
         lambda: starts.sign_spectral(measured(shape=(4, 4), num_measurements=None), 1, 0.1),

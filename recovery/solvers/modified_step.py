@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, Real
 
-from recovery._arrays import HIGHEST, check_instance, check_number, real_scalar
+from recovery._arrays import HIGHEST, check_instance, check_number, real_scalar, whole_number
 from recovery._lanes import max_over_lanes
 from recovery.factors import Factors
 from recovery.problem import Problem
@@ -43,14 +43,11 @@ class ModifiedStep(AbstractSolver):
     """
 
     inner: AbstractDescent
-    at_step: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+    at_step: Int[Array, ""] = eqx.field(converter=whole_number("at_step"))
     beta: Real[Array, ""] = eqx.field(converter=real_scalar)
 
     def __check_init__(self):
         check_instance("inner", self.inner, AbstractDescent, "an asymmetric descent method")
-        if not jnp.issubdtype(self.at_step.dtype, jnp.integer):
-            raise TypeError(f"at_step must be a whole number, got {self.at_step}.")
-        check_number("at_step", self.at_step, low=0)
         check_number("beta", self.beta, low=0, strict=True)
         if self.inner.symmetric:
             raise ValueError(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from recovery._arrays import check_instance, check_number
+from recovery._arrays import check_instance, whole_number
 from recovery._lanes import max_over_lanes
 from recovery.factors import Factors
 from recovery.problem import Problem
@@ -39,14 +39,11 @@ class TwoPhase(AbstractSolver):
 
     first: AbstractSolver
     second: AbstractSolver
-    switch: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+    switch: Int[Array, ""] = eqx.field(converter=whole_number("switch"))
 
     def __check_init__(self):
         for name, solver in (("first", self.first), ("second", self.second)):
             check_instance(name, solver, AbstractSolver, "one of recovery.solvers")
-        if not jnp.issubdtype(self.switch.dtype, jnp.integer):
-            raise TypeError(f"switch must be a whole number of steps, got {self.switch}.")
-        check_number("switch", self.switch, low=0)
 
     def validate(self, problem: Problem, start: Factors | None) -> None:
         self.first.validate(problem, start)
