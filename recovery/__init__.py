@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 from recovery import metrics as metrics
 from recovery import operators as operators
+from recovery import prediction as prediction
 from recovery import problems as problems
 from recovery import schedules as schedules
 from recovery import solvers as solvers

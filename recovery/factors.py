@@ -47,6 +47,19 @@ class Factors(eqx.Module):
         root = jnp.sqrt(s[:rank]).astype(dense.dtype)
         return cls(u[:, :rank] * root[None, :], vh[:rank].T * root[None, :])
 
+    def balanced(self) -> "Factors":
+        """The same product with `left^H left = conj(right^H right)`, diagonal and decreasing.
+
+        The columns are singular vectors times roots of singular values; made from triangular
+        factors, never from the product.
+        """
+        (q_left, t_left), (q_right, t_right) = (
+            jnp.linalg.qr(factor) for factor in (self.left, self.right)
+        )
+        w, s, zh = jnp.linalg.svd(matmul(t_left, t_right.T), full_matrices=False)
+        root = jnp.sqrt(s).astype(w.dtype)[None, :]
+        return Factors(matmul(q_left, w) * root, matmul(q_right, zh.T) * root)
+
     @property
     def matrix(self) -> Inexact[Array, "*batch n1 n2"]:
         """The product, dense."""

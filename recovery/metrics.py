@@ -31,8 +31,12 @@ def squared_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
 
 
 def loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
-    """`1/(2m) |A(left right^T) - y|^2`, half the mean squared residual."""
-    return SQUARED.mean(SQUARED.norm(_residual(problem, factors)), _count(problem))
+    """`1/(2m) |A(left right^T) - y|^2`, half the mean squared residual.
+
+    For sampled entries the mean is multiplied by n1 n2, so that it estimates half the squared error
+    of the whole matrix (`isometry_factor` of the operator); so is the absolute loss.
+    """
+    return SQUARED.mean(SQUARED.norm(_residual(problem, factors)), _divisor(problem))
 
 
 def absolute_loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
@@ -41,7 +45,7 @@ def absolute_loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
         raise ValueError(
             f"{type(problem.operator).__name__} has no single measurements: use metrics.loss."
         )
-    return ABSOLUTE.mean(ABSOLUTE.norm(_residual(problem, factors)), _count(problem))
+    return ABSOLUTE.mean(ABSOLUTE.norm(_residual(problem, factors)), _divisor(problem))
 
 
 def relative_residual(problem: Problem, factors: Factors) -> Real[Array, ""]:
@@ -58,6 +62,21 @@ def imbalance_matrix(factors: Factors) -> Array:
     """`F^H F - conj(G^H G)`."""
     left, right = factors.left, factors.right
     return matmul(left.conj().T, left) - matmul(right.conj().T, right).conj()
+
+
+def incoherence(problem: Problem, factors: Factors) -> Real[Array, ""]:
+    """The largest row norm of the orthonormal factors, times `sqrt(n / k)`, over both sides.
+
+    From 1, all rows alike, to `sqrt(n / k)`, where one row stands alone. Its square is the
+    coherence of Candes and Recht (2009).
+    """
+
+    def of_side(factor: Array) -> Array:
+        n, k = factor.shape
+        rows = jnp.linalg.norm(jnp.linalg.qr(factor)[0], axis=1)
+        return jnp.max(rows) * (n / k) ** 0.5
+
+    return jnp.maximum(of_side(factors.left), of_side(factors.right))
 
 
 class _Parts(NamedTuple):
@@ -131,8 +150,8 @@ def _residual(problem: Problem, factors: Factors) -> Array:
     return problem.operator.forward_factors(factors) - problem.measurements
 
 
-def _count(problem: Problem) -> int:
-    return problem.operator.num_measurements
+def _divisor(problem: Problem) -> float:
+    return problem.operator.isometry_factor
 
 
 def _truth(problem: Problem) -> Factors:

@@ -48,7 +48,7 @@ class Problem(eqx.Module):
         A step then costs one read of an (n1 n2) x (n1 n2) matrix whatever m is: worth it for
         m > n1 n2 / 2 and hundreds of steps. Only for solvers of the squared loss.
         """
-        back_projection = self.operator.adjoint(self.measurements) / self.operator.num_measurements
+        back_projection = self.operator.adjoint(self.measurements) / self.operator.isometry_factor
         return Problem(
             NormalSensing.from_operator(self.operator), back_projection, truth=self.truth
         )

@@ -75,8 +75,9 @@ def spectral(
 ) -> Factors:
     """The best rank-k approximation of the back-projection `(1/m) A*(y)`, split evenly.
 
-    Matrix-free: randomized subspace iteration, two products with `A*(y)` an iteration (Halko,
-    Martinsson, Tropp 2011, algorithm 4.4).
+    For sampled entries that is the zero-filled matrix over the sampling rate. Matrix-free:
+    randomized subspace iteration, two products with `A*(y)` an iteration (Halko, Martinsson, Tropp
+    2011, algorithm 4.4).
 
     Args:
         rank: k, from 1 to the smaller side.
@@ -144,6 +145,38 @@ def sign_spectral(
     signs = jnp.sign(problem.measurements)
     root = _largest_eigenvectors(problem, signs, rank, _first_key(key), num_iterations)
     return Factors.symmetric(jnp.asarray(scale, root.dtype) * root)
+
+
+def clip(factors: Factors, incoherence: float, *, kind: str = "rows") -> Factors:
+    """Singular factors without rows far above the average, for a start of matrix completion.
+
+    A row or column with few or large observed entries may dominate a singular vector of the
+    zero-filled matrix. Rows of the orthonormal singular factors are bounded by
+    `2 incoherence sqrt(k / n)`.
+
+    Args:
+        incoherence: mu >= 1 of the matrix that is sought: `mu sqrt(k / n)` bounds the rows of its
+            singular factors; about 2 for Gaussian ones.
+        kind: "rows" shrinks longer rows to the bound (after Keshavan, Montanari, Oh 2010);
+            "entries" sets single entries above it to zero (Jain, Netrapalli, Sanghavi 2013).
+    """
+    check_number("incoherence", incoherence, low=1)
+    if kind not in ("rows", "entries"):
+        raise ValueError(f"kind must be 'rows' or 'entries', got {kind!r}.")
+    even = factors.balanced()
+    root = jnp.linalg.norm(even.left, axis=0, keepdims=True).astype(even.left.dtype)
+    divisor = jnp.where(root > 0, root, 1)
+    left, right = even.left / divisor, even.right / divisor
+    return Factors(_clip(left, incoherence, kind) * root, _clip(right, incoherence, kind) * root)
+
+
+def _clip(factor: Inexact[Array, "n k"], incoherence: float, kind: str) -> Inexact[Array, "n k"]:
+    n, k = factor.shape
+    bound = 2 * incoherence * math.sqrt(k / n)
+    if kind == "entries":
+        return jnp.where(jnp.abs(factor) > bound, 0, factor)
+    length = jnp.linalg.norm(factor, axis=1, keepdims=True)
+    return factor * (bound / jnp.maximum(length, bound)).astype(factor.dtype)
 
 
 @eqx.filter_jit

@@ -29,6 +29,12 @@ def _seeded(dtype) -> operators.SeededGaussianSensing:
     return operators.SeededGaussianSensing(KEY, M, (N1, N2), dtype=dtype, block_rows=7)
 
 
+def _entries(dtype, *, dense: bool) -> operators.EntrySampling:
+    """In random order, with an empty row."""
+    cells = np.random.default_rng(0).permutation((N1 - 1) * N2)[:M]
+    return operators.EntrySampling(*np.divmod(cells, N2), (N1, N2), dtype=dtype, dense=dense)
+
+
 REAL = {
     "dense": _dense,
     "packed_symmetric": lambda dtype: operators.PackedSymmetricSensing.from_matrices(
@@ -36,14 +42,21 @@ REAL = {
     ),
     "rank_one": _rank_one,
     "seeded": _seeded,
+    "entries": lambda dtype: _entries(dtype, dense=False),
+    "dense_entries": lambda dtype: _entries(dtype, dense=True),
     "population": lambda dtype: operators.PopulationSensing((N1, N2), dtype=dtype),
     "normal": lambda dtype: operators.NormalSensing.from_operator(_dense(dtype)),
     "stacked": lambda dtype: _dense(dtype) + _rank_one(dtype) + _seeded(dtype),
+    "stacked_entries": lambda dtype: _dense(dtype) + _entries(dtype, dense=False),
     "scaled": lambda dtype: 0.5 * _rank_one(dtype),
     "weighted": lambda dtype: _dense(dtype) * normal(5, (M,), dtype),
 }
 COMPLEX = {
-    name: REAL[name] for name in ("dense", "rank_one", "population", "normal", "scaled", "weighted")
+    name: REAL[name]
+    for name in (
+        *("dense", "rank_one", "population", "normal", "scaled", "weighted"),
+        *("entries", "dense_entries", "stacked_entries"),
+    )
 } | {"stacked": lambda dtype: _dense(dtype) + _rank_one(dtype)}
 
 OPERATORS: list[tuple[str, Callable[[], operators.AbstractOperator]]] = [
@@ -57,6 +70,26 @@ OPERATORS: list[tuple[str, Callable[[], operators.AbstractOperator]]] = [
 ]
 
 
+def completion_problem(dtype=jnp.float64) -> Problem:
+    """A well-posed truth of rank 2 of which most entries are observed."""
+    return problems.matrix_completion(
+        KEY, shape=(8, 8), rank=2, num_observed=58, condition_number=2.0, dtype=dtype, dense=False
+    )
+
+
+def sensing_problem(dtype=jnp.float64) -> Problem:
+    """A well-posed symmetric truth of rank 2 seen by 400 dense measurements."""
+    return problems.matrix_sensing(
+        KEY,
+        shape=(8, 8),
+        rank=2,
+        num_measurements=400,
+        singular_values=[1.0, 0.6],
+        symmetric=True,
+        dtype=dtype,
+    )
+
+
 @dataclass(frozen=True)
 class SolverCase:
     """How to build a solver, and what it works on.
@@ -66,12 +99,16 @@ class SolverCase:
         symmetric: whether it needs a symmetric start.
         needs_loss: whether it reads the loss, which normal equations do not keep.
         absolute: whether it works on absolute residuals and not on squared ones.
+        problem: what it is tested on.
+        only_entries: whether it works on sampled entries only.
     """
 
     build: Callable[[float], solvers.AbstractSolver]
     symmetric: bool
     needs_loss: bool = False
     absolute: bool = False
+    problem: Callable[..., Problem] = sensing_problem
+    only_entries: bool = False
 
     @property
     def unfit(self) -> set[str]:
@@ -97,6 +134,13 @@ def _subgradient(scale: float) -> solvers.SubgradientMethod:
 
 def _preconditioned_subgradient(scale: float) -> solvers.PreconditionedSubgradientMethod:
     return solvers.PreconditionedSubgradientMethod(schedules.Polyak(0.0 * scale), damping=1e-2)
+
+
+def _alternating(inner: solvers.AbstractRowSolver) -> SolverCase:
+    def build(scale: float) -> solvers.AlternatingMinimization:
+        return solvers.AlternatingMinimization(inner, ridge=0.0 * scale)
+
+    return SolverCase(build, False, problem=completion_problem, only_entries=True)
 
 
 SOLVERS: dict[str, SolverCase] = {
@@ -125,6 +169,14 @@ SOLVERS: dict[str, SolverCase] = {
     "alternating_gauss_newton": SolverCase(
         lambda s: solvers.AlternatingGaussNewton(0.5 * s), False
     ),
+    "scaled_gradient_descent": SolverCase(
+        lambda s: solvers.ScaledGradientDescent(0.4 * s, damping=1e-6), False
+    ),
+    "gauss_newton_completion": SolverCase(
+        lambda s: solvers.GaussNewtonCompletion(damping=0.3 * s, max_inner_steps=200), False, True
+    ),
+    "alternating_minimization": _alternating(solvers.ConjugateGradient()),
+    "exact_alternating_minimization": _alternating(solvers.Cholesky()),
     "subgradient_method": SolverCase(lambda s: _subgradient(s), True, True, True),
     "asymmetric_subgradient_method": SolverCase(
         lambda s: solvers.AsymmetricSubgradientMethod(schedules.LossProportional(0.8 * s)),
@@ -150,19 +202,6 @@ SOLVERS: dict[str, SolverCase] = {
         True,
     ),
 }
-
-
-def sensing_problem(dtype=jnp.float64) -> Problem:
-    """A well-posed symmetric truth of rank 2 seen by 400 dense measurements."""
-    return problems.matrix_sensing(
-        KEY,
-        shape=(8, 8),
-        rank=2,
-        num_measurements=400,
-        singular_values=[1.0, 0.6],
-        symmetric=True,
-        dtype=dtype,
-    )
 
 
 def start_for(case: SolverCase, rank: int = 2, scale: float = 0.5, dtype=jnp.float64) -> Factors:

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from cases import KEY, normal, sensing_problem
+from cases import KEY, completion_problem, normal, sensing_problem
 
 from recovery import (
     Factors,
     Problem,
     metrics,
     operators,
+    prediction,
     problems,
     schedules,
     solve,
@@ -22,12 +23,21 @@ from recovery import (
 PROBLEM = sensing_problem()
 START = starts.random_factors(KEY, (8, 8), 2, 0.5)
 GRADIENT = solvers.AsymmetricGradientDescent(0.1)
+ENTRIES = completion_problem()
 DENSE = operators.DenseSensing(normal(1, (10, 4, 3)))
 
 
 def measured(**changes):
     settings = {"shape": (4, 3), "rank": 1, "num_measurements": 5} | changes
     return problems.matrix_sensing(KEY, **settings)
+
+
+def completion(**changes):
+    return problems.matrix_completion(KEY, **{"shape": (10, 9), "rank": 2, **changes})
+
+
+def few_entries(rank):
+    return Factors(jnp.ones((8, rank)), jnp.ones((8, rank)))
 
 
 @pytest.fixture(autouse=True)
@@ -344,6 +354,125 @@ CASES = {
     "sign spectral start of a rectangle": (
         lambda: starts.sign_spectral(measured(), 1, 0.1),
         "use starts.spectral or starts.random_factors",
+    ),
+    # matrix completion
+    "rows out of range": (
+        lambda: operators.EntrySampling([0, 5], [0, 1], (4, 3)),
+        r"rows\[1\] is 5, but the matrix has rows 0 to 3",
+    ),
+    "negative columns": (
+        lambda: operators.EntrySampling([0, 1], [0, -1], (4, 3)),
+        r"cols\[1\] is -1",
+    ),
+    "an entry twice": (
+        lambda: operators.EntrySampling([0, 1, 0], [2, 1, 2], (4, 3)),
+        r"entry \(0, 2\) was given 2 times; 1 places",
+    ),
+    "rows without columns": (
+        lambda: operators.EntrySampling([0, 1, 2], [0, 1], (4, 3)),
+        "3 row and 2 column numbers",
+    ),
+    "no entries": (
+        lambda: operators.EntrySampling(np.zeros(0, int), np.zeros(0, int), (4, 3)),
+        "no entries were given",
+    ),
+    "fractions as indices": (
+        lambda: operators.EntrySampling(np.array([0.5]), np.array([1]), (4, 3)),
+        "a vector of whole numbers is needed",
+    ),
+    "mask of numbers": (
+        lambda: operators.EntrySampling.from_mask(np.ones((4, 3))),
+        "a matrix of True and False is needed",
+    ),
+    "dense as sparse": (
+        lambda: operators.EntrySampling.from_scipy(np.ones((4, 3))),
+        "a scipy.sparse matrix is needed",
+    ),
+    "values that are not numbers": (
+        lambda: Problem(ENTRIES.operator, ENTRIES.measurements.at[3].set(jnp.nan)),
+        "measurements hold 1 entries that are NaN or infinite",
+    ),
+    "too few entries for the rank": (
+        lambda: solve(ENTRIES, solvers.AlternatingMinimization(), few_entries(8), max_steps=1),
+        r"fewer than 8 observed entries, the unknowns of a \w+ .*: give ridge above 0",
+    ),
+    "an empty row": (
+        lambda: solve(
+            Problem(operators.EntrySampling([0, 0], [0, 1], (2, 2)), jnp.ones(2)),
+            solvers.AlternatingMinimization(),
+            Factors(jnp.ones((2, 1)), jnp.ones((2, 1))),
+            max_steps=1,
+        ),
+        r"1 rows have fewer than 1 observed entries, .* \(row 1\)",
+    ),
+    "rank above the smaller side": (
+        lambda: solve(ENTRIES, solvers.AlternatingMinimization(), few_entries(9), max_steps=1),
+        "rank 9 was asked for",
+    ),
+    "completion of other measurements": (
+        lambda: solve(PROBLEM, solvers.AlternatingMinimization(), START, max_steps=1),
+        "operator is DenseSensing: use operators.EntrySampling",
+    ),
+    "no key for a sketch": (
+        lambda: solve(
+            ENTRIES,
+            solvers.AlternatingMinimization(solvers.SketchedLeastSquares()),
+            few_entries(2),
+            max_steps=1,
+        ),
+        r"give solve\(\.\.\., key=",
+    ),
+    "sketch kind": (lambda: solvers.SketchedLeastSquares("dct"), "kind must be one of srht"),
+    "sketch size": (lambda: solvers.SketchedLeastSquares(size=0), "size must be a whole number"),
+    "inner tolerance": (
+        lambda: solvers.ConjugateGradient(-0.1),
+        "tolerance must be at least 0",
+    ),
+    "inner": (lambda: solvers.AlternatingMinimization("cg"), "inner is a str"),
+    "ridge": (lambda: solvers.AlternatingMinimization(ridge=-1.0), "ridge must be at least 0"),
+    "splitting": (
+        lambda: solvers.AlternatingMinimization(sample_splitting=0),
+        "sample_splitting must be a whole number of at least 1",
+    ),
+    "gauss newton on normal equations": (
+        lambda: solve(
+            PROBLEM.normal_equations(), solvers.GaussNewtonCompletion(), START, max_steps=1
+        ),
+        "which normal equations do not keep",
+    ),
+    "oversampling and a number": (
+        lambda: completion(oversampling=3.0, num_observed=50),
+        "give either oversampling or num_observed",
+    ),
+    "more entries than there are": (
+        lambda: completion(num_observed=1000),
+        "a 10 x 9 matrix has 90",
+    ),
+    "fewer entries than rows need": (
+        lambda: completion(num_observed=15),
+        "cannot give each of 10 rows or columns rank = 2",
+    ),
+    "incoherence": (
+        lambda: completion(num_observed=80, incoherence=9.0),
+        "10 rows and rank 2 allow 1 to 2.236",
+    ),
+    "clipping": (lambda: starts.clip(START, 0.5), "incoherence must be at least 1"),
+    "kind of clipping": (lambda: starts.clip(START, 2.0, kind="all"), "kind must be 'rows'"),
+    "prediction out of range": (
+        lambda: prediction.predict(START, [0, 8], [0, 0]),
+        r"rows\[1\] is 8",
+    ),
+    "too many best columns": (
+        lambda: prediction.top_columns(START, 0, 8, exclude=[1, 2]),
+        "8 columns were asked for, but 6 of 8 are not excluded",
+    ),
+    "fold in too few": (
+        lambda: prediction.fold_in(START, [1], [2.0]),
+        "1 entries were given for 2 unknowns",
+    ),
+    "fold in twice": (
+        lambda: prediction.fold_in(START, [1, 1], [2.0, 3.0]),
+        "holds a column twice",
     ),
     "solve key": (
         lambda: solve(PROBLEM, GRADIENT, START, key=3, max_steps=1),

@@ -1,5 +1,7 @@
 """Contract of every solver, over the table in cases.py, and each update against its slow form."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,17 @@ def case(request) -> SolverCase:
     return request.param
 
 
-def run(case: SolverCase, problem: Problem = PROBLEM, start: Factors | None = None, **options):
+@functools.cache
+def _problem(build) -> Problem:
+    return build(jnp.float64)
+
+
+def problem_of(case: SolverCase) -> Problem:
+    return _problem(case.problem)
+
+
+def run(case: SolverCase, problem: Problem | None = None, start: Factors | None = None, **options):
+    problem = problem_of(case) if problem is None else problem
     start = start_for(case) if start is None else start
     options = {"max_steps": 12, "record_every": 4, "record": RECORD} | options
     return solve(problem, case.build(1.0), start, **options)
@@ -40,13 +52,13 @@ def test_converges_to_the_truth(case):
 
 
 def test_truth_is_a_fixed_point(case):
-    truth = PROBLEM.truth
+    truth = problem_of(case).truth
     start = Factors.symmetric(truth.left) if case.symmetric else truth
     assert jnp.nanmax(run(case, start=start).trace["error"]) < 1e-13
 
 
 def test_truth_with_unused_columns_is_a_fixed_point(case):
-    truth, unused = PROBLEM.truth, jnp.zeros((8, 2))
+    truth, unused = problem_of(case).truth, jnp.zeros((8, 2))
     left = jnp.concatenate([truth.left, unused], axis=1)
     right = left if case.symmetric else jnp.concatenate([truth.right, unused], axis=1)
     assert jnp.nanmax(run(case, start=Factors(left, right)).trace["error"]) < 1e-13
@@ -54,7 +66,7 @@ def test_truth_with_unused_columns_is_a_fixed_point(case):
 
 def test_is_blind_to_the_truth(case):
     other = Factors(jnp.full((8, 2), 1e9), jnp.full((8, 2), -1e9))
-    blind = eqx.tree_at(lambda p: p.truth, PROBLEM, other)
+    blind = eqx.tree_at(lambda p: p.truth, problem_of(case), other)
     assert eqx.tree_equal(run(case).value, run(case, blind).value)
 
 
@@ -69,7 +81,7 @@ def test_state_holds_all_that_the_next_step_needs(case):
 def test_jit_changes_nothing(case):
     options = {"max_steps": 12, "record_every": 4, "record": RECORD}
     compiled = jax.jit(lambda p, s: solve(p, case.build(1.0), s, **options))
-    inside, outside = compiled(PROBLEM, start_for(case)), run(case)
+    inside, outside = compiled(problem_of(case), start_for(case)), run(case)
     np.testing.assert_allclose(inside.value.matrix, outside.value.matrix, rtol=1e-10, atol=1e-13)
 
 
@@ -78,7 +90,9 @@ def test_vmap_over_starts_agrees_with_single_runs(case):
     batch = jax.vmap(lambda s: run(case, start=start_for(case, scale=s)))(scales)
     single = run(case, start=start_for(case, scale=scales[1]))
     np.testing.assert_allclose(batch.value.matrix[1], single.value.matrix, rtol=1e-8, atol=1e-12)
-    np.testing.assert_allclose(batch.trace["error"][1], single.trace["error"], rtol=1e-8)
+    np.testing.assert_allclose(
+        batch.trace["error"][1], single.trace["error"], rtol=1e-8, atol=1e-13
+    )
 
 
 def test_another_step_size_compiles_nothing_new(case):
@@ -88,18 +102,28 @@ def test_another_step_size_compiles_nothing_new(case):
         traced.append(1)
         return metrics.relative_error(problem, factors)
 
-    solve(PROBLEM, case.build(1.0), start_for(case), max_steps=2, record={"error": counting})
+    solve(
+        problem_of(case), case.build(1.0), start_for(case), max_steps=2, record={"error": counting}
+    )
     count = len(traced)
     assert count > 0
     for scale in (0.9, 0.7):
-        solve(PROBLEM, case.build(scale), start_for(case), max_steps=2, record={"error": counting})
+        solve(
+            problem_of(case),
+            case.build(scale),
+            start_for(case),
+            max_steps=2,
+            record={"error": counting},
+        )
     assert len(traced) == count
 
 
 def test_forward_derivatives_pass_through_a_solve(case):
     def final_error(scale):
-        solution = solve(PROBLEM, case.build(scale), start_for(case), max_steps=5, throw=False)
-        return metrics.squared_error(PROBLEM, solution.value)
+        solution = solve(
+            problem_of(case), case.build(scale), start_for(case), max_steps=5, throw=False
+        )
+        return metrics.squared_error(problem_of(case), solution.value)
 
     _, slope = jax.jvp(final_error, (1.0,), (1.0,))
     difference = (final_error(1 + 1e-6) - final_error(1 - 1e-6)) / 2e-6
@@ -107,7 +131,7 @@ def test_forward_derivatives_pass_through_a_solve(case):
 
 
 def test_follows_single_precision_data(case):
-    problem = sensing_problem(jnp.float32)
+    problem = case.problem(jnp.float32)
     solution = run(
         case, problem, start_for(case, dtype=jnp.float32), max_steps=400, record_every=100
     )
@@ -117,7 +141,11 @@ def test_follows_single_precision_data(case):
 
 
 def test_works_on_every_operator(case):
-    truth = PROBLEM.truth
+    if case.only_entries:
+        with pytest.raises(TypeError, match="completes matrices from some of their entries"):
+            run(case, PROBLEM)
+        return
+    truth = problem_of(case).truth
     square = (8, 8)
     table = {
         "packed": operators.PackedSymmetricSensing.from_matrices(PROBLEM.operator.matrices),
@@ -144,7 +172,7 @@ def test_tolerance_stops_at_the_first_step_below_it(case):
     where = (lambda s: getattr(s, wrapped).tolerance) if wrapped else (lambda s: s.tolerance)
     solver = eqx.tree_at(where, solver, jnp.asarray(tolerance))
     record = {"residual": case.relative_residual}
-    solution = solve(PROBLEM, solver, start_for(case), max_steps=3000, record=record)
+    solution = solve(problem_of(case), solver, start_for(case), max_steps=3000, record=record)
     residual = solution.trace["residual"]
     steps = int(solution.num_steps)
     assert solution.result == RESULTS.converged

@@ -4,6 +4,7 @@ from recovery.operators.composed import WeightedSensing as WeightedSensing
 from recovery.operators.dense import DenseSensing as DenseSensing
 from recovery.operators.dense import PackedSymmetricSensing as PackedSymmetricSensing
 from recovery.operators.dot_test import dot_test as dot_test
+from recovery.operators.entries import EntrySampling as EntrySampling
 from recovery.operators.normal import NormalSensing as NormalSensing
 from recovery.operators.population import PopulationSensing as PopulationSensing
 from recovery.operators.rank_one import RankOneSensing as RankOneSensing

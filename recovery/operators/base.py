@@ -71,12 +71,12 @@ class AbstractOperator(eqx.Module):
         return project(self.adjoint(y), factors)
 
     def back_project(self, dual: Inexact[Array, "..."]) -> AbstractBackProjection:
-        """`D = (1/m) A*(dual)`.
+        """`D = (1/m) A*(dual)`, m being the isometry factor.
 
         The gradient in the matrix of a mean loss whose derivative in each residual is `dual`. A
         family with its own `adjoint_factors` gets products through it, never an n1 x n2 matrix.
         """
-        dual = dual / self.num_measurements
+        dual = dual / self.isometry_factor
         if type(self).adjoint_factors is AbstractOperator.adjoint_factors:
             return DenseBackProjection(self.adjoint(dual))
         return FactoredBackProjection(self, dual)
@@ -90,8 +90,16 @@ class AbstractOperator(eqx.Module):
 
     @property
     def num_measurements(self) -> int:
-        """m, the number over which the loss takes its mean."""
         return math.prod(self.out_struct.shape)
+
+    @property
+    def isometry_factor(self) -> float:
+        """What losses are divided by, so that a step size means the same for every operator.
+
+        m, the number of measurements, for which `(1/m) A*A` is near the identity if they are
+        standard Gaussian; a family with another scale, such as sampled entries, has its own.
+        """
+        return self.num_measurements
 
     def __add__(self, other: "AbstractOperator") -> "StackedSensing":
         """Measurements of both operators, one after the other (not the sum of two maps)."""

@@ -61,12 +61,19 @@ class StackedSensing(AbstractOperator):
     def back_project(self, dual: Inexact[Array, " m"]) -> SummedBackProjection:
         parts = zip(self.operators, self._split(dual), strict=True)
         return SummedBackProjection(
-            tuple(a.back_project(part * (a.num_measurements / dual.size)) for a, part in parts)
+            tuple(
+                a.back_project(part * (a.isometry_factor / self.isometry_factor))
+                for a, part in parts
+            )
         )
 
     @property
     def only_squared_loss(self) -> bool:
         return any(operator.only_squared_loss for operator in self.operators)
+
+    @property
+    def isometry_factor(self) -> float:
+        return sum(operator.isometry_factor for operator in self.operators)
 
     def _split(self, y: Inexact[Array, " m"]) -> list[Array]:
         check_matches("y", y, self.out_struct)
@@ -128,6 +135,10 @@ class WeightedSensing(AbstractOperator):
     @property
     def only_squared_loss(self) -> bool:
         return self.operator.only_squared_loss
+
+    @property
+    def isometry_factor(self) -> float:
+        return self.operator.isometry_factor
 
 
 def check_composable(operator: AbstractOperator) -> None:

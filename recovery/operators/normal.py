@@ -78,7 +78,7 @@ def _normal_matrix(operator: AbstractOperator) -> Inexact[Array, "n n"]:
     def column(index: Array) -> Array:
         unit = jnp.zeros(n1 * n2, operator.in_struct.dtype).at[index].set(1)
         image = operator.adjoint(operator.forward(unit.reshape(n1, n2)))
-        return image.reshape(-1) / operator.num_measurements
+        return image.reshape(-1) / operator.isometry_factor
 
     columns = jax.lax.map(column, jnp.arange(n1 * n2), batch_size=_BLOCK_COLUMNS)
     return columns.T

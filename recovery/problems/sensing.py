@@ -102,10 +102,10 @@ def random_truth(
         raise ValueError(f"shape is {shape}, but a symmetric truth is square.")
     left_key, right_key = jax.random.split(key)
     root = jnp.sqrt(values).astype(dtype)
-    left = _haar(left_key, shape[0], rank, dtype) * root[None, :]
+    left = haar(left_key, shape[0], rank, dtype) * root[None, :]
     if symmetric:
         return Factors.symmetric(left)
-    return Factors(left, _haar(right_key, shape[1], rank, dtype) * root[None, :])
+    return Factors(left, haar(right_key, shape[1], rank, dtype) * root[None, :])
 
 
 def measure(
@@ -171,7 +171,7 @@ def _draw_outliers(
     )
 
 
-def _haar(key: PRNGKeyArray, size: int, rank: int, dtype: jnp.dtype) -> jax.Array:
+def haar(key: PRNGKeyArray, size: int, rank: int, dtype: jnp.dtype) -> jax.Array:
     """Orthonormal columns, uniformly distributed."""
     q, r = jnp.linalg.qr(jax.random.normal(key, (size, rank), dtype))
     # Without the signs (phases) of r the columns are not uniform (Mezzadri 2007).

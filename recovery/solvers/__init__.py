@@ -1,9 +1,17 @@
+from recovery.row_solvers import AbstractRowSolver as AbstractRowSolver
+from recovery.row_solvers import Cholesky as Cholesky
+from recovery.row_solvers import ConjugateGradient as ConjugateGradient
+from recovery.row_solvers import SketchedLeastSquares as SketchedLeastSquares
 from recovery.solvers.alternating_gauss_newton import (
     AlternatingGaussNewton as AlternatingGaussNewton,
+)
+from recovery.solvers.alternating_minimization import (
+    AlternatingMinimization as AlternatingMinimization,
 )
 from recovery.solvers.base import AbstractDescent as AbstractDescent
 from recovery.solvers.base import AbstractSolver as AbstractSolver
 from recovery.solvers.base import DescentState as DescentState
+from recovery.solvers.gauss_newton import GaussNewtonCompletion as GaussNewtonCompletion
 from recovery.solvers.gradient_descent import (
     AsymmetricGradientDescent as AsymmetricGradientDescent,
 )
@@ -13,6 +21,7 @@ from recovery.solvers.modified_step import rescale_columns as rescale_columns
 from recovery.solvers.preconditioned import (
     AsymmetricPreconditionedDescent as AsymmetricPreconditionedDescent,
 )
+from recovery.solvers.preconditioned import ScaledGradientDescent as ScaledGradientDescent
 from recovery.solvers.preconditioned import (
     SymmetricPreconditionedDescent as SymmetricPreconditionedDescent,
 )

@@ -144,7 +144,7 @@ class AbstractDescent(AbstractSolver):
             factors=factors,
             gradient=gradient,
             direction=gradient,
-            loss=self.loss.mean(norm, operator.num_measurements),
+            loss=self.loss.mean(norm, operator.isometry_factor),
             relative_residual=norm / jnp.where(measurement_norm > 0, measurement_norm, 1),
             spectral_norm=None if probe is None else spectral_norm(back, probe),
             measurement_norm=measurement_norm,

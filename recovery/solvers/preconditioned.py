@@ -1,4 +1,4 @@
-"""Damped preconditioned descent: ScaledGD(lambda), PrecGD."""
+"""Preconditioned descent: ScaledGD, ScaledGD(lambda), PrecGD."""
 
 from typing import ClassVar
 
@@ -61,6 +61,36 @@ class AsymmetricPreconditionedDescent(AbstractDescent):
         return Factors(
             divide(state.gradient.left, both, damping),
             divide(state.gradient.right, both.conj(), damping),
+        )
+
+
+class ScaledGradientDescent(AbstractDescent):
+    """`F <- F - eta D G (G^T G + lambda I)^(-1)`, `G <- G - eta D^T F (F^T F + lambda I)^(-1)`.
+
+    Both at once; the rate does not depend on the condition number. `D = (1/m) A*(A(F G^T) - y)`;
+    for sampled entries `D = (1/p) P(F G^T - y)`. Complex factors are conjugated as in
+    `adjoint_factors`.
+
+    Args:
+        step_size: eta, a number or a schedule; 0.5 is the authors' choice.
+        tolerance: stop when `|A(F G^T) - y| / |y|` is below it; 0 means never.
+        damping: lambda >= 0, a number or a schedule; 0 is ScaledGD, for a spectral start of the
+            right rank.
+
+    Reference: Tong, Ma, Chi (2021), "Accelerating ill-conditioned low-rank matrix estimation via
+    scaled gradient descent".
+    """
+
+    step_size: AbstractSchedule = eqx.field(converter=step_size_schedule)
+    tolerance: Real[Array, ""] = eqx.field(converter=tolerance_array, default=0.0)
+    damping: AbstractSchedule = eqx.field(converter=damping_schedule, default=0.0)
+    symmetric: ClassVar[bool] = False
+
+    def direction(self, state: DescentState) -> Factors:
+        damping, f, g = scalar(self.damping, state), state.factors.left, state.factors.right
+        return Factors(
+            divide(state.gradient.left, gram(g).conj(), damping),
+            divide(state.gradient.right, gram(f).conj(), damping),
         )
 
 

@@ -1,0 +1,67 @@
+"""Least squares with two products a step."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact, Int, PyTree, Real
+
+Unknown = TypeVar("Unknown", bound=PyTree)
+
+
+def cgls(
+    forward: Callable[[Unknown], Inexact[Array, "..."]],
+    adjoint: Callable[[Inexact[Array, "..."]], Unknown],
+    targets: Inexact[Array, "..."],
+    *,
+    ridge: Real[Array, ""],
+    tolerance: Real[Array, ""],
+    max_steps: int,
+) -> tuple[Unknown, Int[Array, ""]]:
+    """`argmin_z |T z - targets|^2 + ridge |z|^2` by conjugate gradients from zero, and its steps.
+
+    The iterates are those of LSQR: the least-norm solution where it is not unique, and a
+    regularized one if stopped early. Stops when the gradient has shrunk by the tolerance.
+
+    Reference: Hestenes, Stiefel (1952); Bjorck (1996), algorithm 7.4.1.
+    """
+    gradient = adjoint(targets)
+    zero = jax.tree.map(jnp.zeros_like, gradient)
+    first = _squares(gradient)
+    ridge = ridge.astype(first.dtype)
+    enough = jnp.square(tolerance).astype(first.dtype) * first
+
+    def unfinished(state: tuple[PyTree, ...]) -> Array:
+        *_, square, step = state
+        return (step < max_steps) & (square > enough)
+
+    def advance(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        z, residual, direction, square, step = state
+        image = forward(direction)
+        curvature = _squares(image) + ridge * _squares(direction)
+        length = _divided(square, curvature)
+        z = _add(z, length, direction)
+        residual = _add(residual, -length, image)
+        gradient = _add(adjoint(residual), -ridge, z)
+        next_square = _squares(gradient)
+        direction = _add(gradient, _divided(next_square, square), direction)
+        return z, residual, direction, next_square, step + 1
+
+    state = (zero, targets, gradient, first, jnp.asarray(0))
+    z, *_, steps = jax.lax.while_loop(unfinished, advance, state)
+    return z, steps
+
+
+def _squares(x: PyTree) -> Real[Array, ""]:
+    squares = [jnp.vdot(leaf, leaf).real for leaf in jax.tree.leaves(x)]
+    return sum(squares[1:], start=squares[0])
+
+
+def _add(x: PyTree, factor: Real[Array, ""], y: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: a + factor.astype(a.dtype) * b, x, y)
+
+
+def _divided(numerator: Real[Array, ""], denominator: Real[Array, ""]) -> Real[Array, ""]:
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)

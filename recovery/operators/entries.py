@@ -1,0 +1,223 @@
+"""Entries of a matrix, observed one by one."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, ArrayLike, Bool, Inexact, Int, PyTree
+
+from recovery._arrays import check_matches, check_shape
+from recovery.factors import Factors
+from recovery.operators.back_projection import AbstractBackProjection
+from recovery.operators.base import AbstractOperator
+from recovery.operators.row_layouts import (
+    AbstractRowLayout,
+    index_dtype,
+    masked_layout,
+    padded_layout,
+)
+
+# Where more of the matrix is seen, products with the whole matrix are faster (completion.md).
+_DENSE_FRACTION = 0.5
+_LARGEST_DENSE = 2**26
+
+
+Indices = Int[ArrayLike, " m"] | Sequence[int]
+
+
+class EntrySampling(AbstractOperator):
+    """`A(X)_e = X[rows_e, cols_e]`, on factors in O(m k) time and memory.
+
+    The entries are sorted by rows and by columns once, at construction, which runs on the host:
+    not inside jit. Measurements keep the order in which the entries were given.
+
+    `(1/p) A*A` is the identity on average over uniformly random entries, p = m / (n1 n2); losses
+    are divided by p, so that a step size means the same as for Gaussian measurements.
+
+    Args:
+        rows, cols: of the entries, from 0, each pair once.
+        shape: (n1, n2).
+        dtype: of the matrices it acts on, real or complex; jax's default floating type if None.
+        dense: keep dense n1 x n2 arrays, faster where much is seen; None decides: from half of
+            the entries on, while the arrays stay below 2^26 entries.
+
+    Raises ValueError for entries out of range or given twice, and TypeError for indices that are
+    no integers.
+    """
+
+    rows: Int[Array, " m"]
+    cols: Int[Array, " m"]
+    by_row: AbstractRowLayout
+    by_column: AbstractRowLayout
+    row_counts: Int[Array, " n1"]
+    column_counts: Int[Array, " n2"]
+    _in_struct: jax.ShapeDtypeStruct = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rows: Indices,
+        cols: Indices,
+        shape: tuple[int, int],
+        *,
+        dtype: jax.typing.DTypeLike | None = None,
+        dense: bool | None = None,
+    ):
+        check_shape(shape)
+        n1, n2 = (int(size) for size in shape)
+        rows, cols = check_indices(rows, cols, (n1, n2))
+        dtype = jnp.zeros((), dtype or float).dtype
+        places = np.arange(rows.size, dtype=index_dtype(rows.size))
+        positions = sp.csr_array(sp.coo_array((places, (rows, cols)), shape=(n1, n2)))
+        if positions.nnz < rows.size:  # duplicates were added up
+            raise ValueError(_duplicates(rows, cols))
+        if dense is None:
+            dense = rows.size >= _DENSE_FRACTION * n1 * n2 and n1 * n2 <= _LARGEST_DENSE
+        transposed = sp.csr_array(positions.T)
+        if dense:
+            self.by_row = masked_layout(positions, (n1, n2), dtype)
+            self.by_column = masked_layout(transposed, (n2, n1), dtype)
+        else:
+            self.by_row = padded_layout(positions, (n1, n2))
+            self.by_column = padded_layout(transposed, (n2, n1))
+        self.row_counts = jnp.asarray(np.diff(positions.indptr))
+        self.column_counts = jnp.asarray(np.diff(transposed.indptr))
+        self.rows, self.cols = jnp.asarray(rows), jnp.asarray(cols)
+        self._in_struct = jax.ShapeDtypeStruct((n1, n2), dtype)
+
+    @classmethod
+    def from_scipy(cls, matrix: Any, **options: Any) -> "EntrySampling":
+        """The stored entries of a scipy.sparse matrix, zeros too: measurements are
+        `matrix.tocoo().data`.
+
+        Values stored twice for one place are refused: call `matrix.sum_duplicates()` first if they
+        are meant to be added.
+        """
+        if not sp.issparse(matrix):
+            raise TypeError(f"a scipy.sparse matrix is needed, got {type(matrix).__name__}.")
+        entries = sp.coo_array(matrix)
+        if np.issubdtype(entries.dtype, np.inexact):
+            options = {"dtype": entries.dtype} | options
+        rows, cols = entries.coords
+        return cls(rows, cols, matrix.shape, **options)
+
+    @classmethod
+    def from_mask(cls, mask: Bool[ArrayLike, "n1 n2"], **options: Any) -> "EntrySampling":
+        """The entries where the mask is true, in row-major order: measurements are `x[mask]`.
+
+        For a masked NumPy array x: `EntrySampling.from_mask(~x.mask)` measures `x.compressed()`.
+        """
+        mask = np.asarray(mask)
+        if mask.ndim != 2 or mask.dtype != np.bool_:
+            raise TypeError(
+                f"mask is {mask.dtype}{list(mask.shape)}, but a matrix of True and False is needed."
+            )
+        rows, cols = np.nonzero(mask)
+        return cls(rows, cols, mask.shape, **options)
+
+    @property
+    def in_struct(self) -> jax.ShapeDtypeStruct:
+        return self._in_struct
+
+    @property
+    def out_struct(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(self.rows.shape, self._in_struct.dtype)
+
+    @property
+    def isometry_factor(self) -> float:
+        return self.sampling_rate
+
+    @property
+    def sampling_rate(self) -> float:
+        """p, the fraction of the entries that is observed."""
+        return self.num_measurements / (self.in_struct.shape[0] * self.in_struct.shape[1])
+
+    def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, " m"]:
+        check_matches("x", x, self.in_struct)
+        return x[self.rows, self.cols]
+
+    def adjoint(self, y: Inexact[Array, " m"]) -> Inexact[Array, "n1 n2"]:
+        check_matches("y", y, self.out_struct)
+        zero = jnp.zeros(self.in_struct.shape, self.in_struct.dtype)
+        return zero.at[self.rows, self.cols].set(y, unique_indices=True)
+
+    def forward_factors(self, factors: Factors) -> Inexact[Array, " m"]:
+        check_matches("factors", factors.struct, self.in_struct)
+        return self.by_row.measured(self.by_row.products(factors.left, factors.right))
+
+    def adjoint_factors(
+        self, y: Inexact[Array, " m"], factors: Factors
+    ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+        check_matches("factors", factors.struct, self.in_struct)
+        return self._arranged(y).project(factors)
+
+    def back_project(self, dual: Inexact[Array, " m"]) -> "EntryBackProjection":
+        return self._arranged(dual / self.isometry_factor)
+
+    def _arranged(self, values: Inexact[Array, " m"]) -> "EntryBackProjection":
+        check_matches("y", values, self.out_struct)
+        by_row, by_column = self.by_row, self.by_column
+        return EntryBackProjection(
+            by_row, by_column, by_row.arrange(values), by_column.arrange(values)
+        )
+
+
+class EntryBackProjection(AbstractBackProjection):
+    """A sparse matrix, its values arranged by rows and by columns."""
+
+    power_steps: ClassVar[int] = 4
+    by_row: AbstractRowLayout
+    by_column: AbstractRowLayout
+    row_values: PyTree[Array]
+    column_values: PyTree[Array]
+
+    def project(self, factors: Factors) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
+        return (
+            self.by_row.sums(self.row_values, factors.right),
+            self.by_column.sums(self.column_values, factors.left),
+        )
+
+    def times(self, v: Inexact[Array, "n2 k"]) -> Inexact[Array, "n1 k"]:
+        return self.by_row.sums(self.row_values, v.conj())
+
+    def adjoint_times(self, u: Inexact[Array, "n1 k"]) -> Inexact[Array, "n2 k"]:
+        return self.by_column.sums(self.column_values, u).conj()
+
+
+def check_indices(rows: Any, cols: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    checked = []
+    for name, index, size in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
+        array = np.asarray(index)
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            raise TypeError(
+                f"{name} is {array.dtype}{list(array.shape)}, but a vector of whole numbers is "
+                "needed, one for each entry."
+            )
+        outside = np.flatnonzero((array < 0) | (array >= size))
+        if outside.size:
+            first = outside[0]
+            raise ValueError(
+                f"{name}[{first}] is {array[first]}, but the matrix has {name} 0 to {size - 1}; "
+                f"{outside.size} entries are out of range."
+            )
+        checked.append(array.astype(index_dtype(size), copy=False))
+    if checked[0].size != checked[1].size:
+        raise ValueError(
+            f"{checked[0].size} row and {checked[1].size} column numbers were given: each entry "
+            "needs one of both."
+        )
+    if checked[0].size == 0:
+        raise ValueError("no entries were given, but at least one is needed.")
+    return checked[0], checked[1]
+
+
+def _duplicates(rows: np.ndarray, cols: np.ndarray) -> str:
+    pairs, counts = np.unique(np.stack([rows, cols], axis=1), axis=0, return_counts=True)
+    row, col = pairs[np.argmax(counts > 1)]
+    return (
+        f"entry ({row}, {col}) was given {counts[counts > 1][0]} times; {int(np.sum(counts > 1))} "
+        "places have more than one value: keep one of each, or their mean."
+    )

@@ -1,0 +1,281 @@
+"""Many small least-squares problems at once: the half step of alternating minimization.
+
+Each row i of a factor minimizes `|A_i x - b_i|^2 + |R x|^2`, with its own design `A_i` (the lines
+of the other factor at its observed entries) and a common k x k ridge root R.
+"""
+
+import abc
+from typing import ClassVar, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
+
+from recovery._arrays import check_count, check_number, matmul, real_scalar
+from recovery._hadamard import walsh_hadamard
+from recovery.operators.row_layouts import AbstractRows, GatheredRows
+
+Kind = Literal["srht", "countsketch", "gaussian"]
+
+
+class RowSolution(NamedTuple):
+    x: Inexact[Array, "b k"]
+    residual: Inexact[Array, "b d"]  # b_i - A_i x_i
+    steps: Int[Array, ""]  # iterations that the batch took
+
+
+class AbstractRowSolver(eqx.Module):
+    """How a batch of rows is solved."""
+
+    needs_key: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def solve(
+        self,
+        rows: AbstractRows,
+        targets: Inexact[Array, "b d"],
+        start: Inexact[Array, "b k"],
+        ridge_root: Inexact[Array, "k k"],
+        key: PRNGKeyArray | None,
+    ) -> RowSolution:
+        """The minimizers, or what comes close enough to them, from a guess."""
+
+
+class Cholesky(AbstractRowSolver):
+    """Normal equations, in O(d k^2 + k^3) a row: exact, and the fastest for small k."""
+
+    def solve(
+        self,
+        rows: AbstractRows,
+        targets: Inexact[Array, "b d"],
+        start: Inexact[Array, "b k"],
+        ridge_root: Inexact[Array, "k k"],
+        key: PRNGKeyArray | None,
+    ) -> RowSolution:
+        normal = rows.gram() + _gram(ridge_root)[None]
+        limits, k = jnp.finfo(normal.dtype), normal.shape[-1]
+        # A row with as few entries as unknowns may be singular to rounding.
+        floor = k * limits.eps * jnp.trace(normal, axis1=-2, axis2=-1).real + limits.tiny
+        normal = normal + _scaled_identity(floor, normal)
+        # A correction of the start, so that its rounding errors shrink with it.
+        residual = targets - rows.times(start)
+        slope = rows.adjoint_times(residual) - _times(_gram(ridge_root)[None], start)
+        change = jsl.cho_solve(jsl.cho_factor(normal), slope[:, :, None])[:, :, 0]
+        return RowSolution(start + change, residual - rows.times(change), jnp.asarray(1))
+
+
+class ConjugateGradient(AbstractRowSolver):
+    """CGLS from the previous factor, in O(d k) a step.
+
+    Args:
+        tolerance: stop when the estimated error `|A (x - x_opt)|` is below this fraction of the
+            residual `|A x - b|`, in all rows of a batch. Because the residual shrinks with the
+            error of the other factor, a constant of 0.1 to 0.3 keeps the rate of exact solves,
+            while one relative to `|b|` would leave a plateau. 0: always take max_steps.
+        max_steps: at least 1, a whole number.
+    """
+
+    tolerance: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.2)
+    max_steps: int = eqx.field(static=True, default=50)
+
+    def __check_init__(self):
+        check_number("tolerance", self.tolerance, low=0)
+        check_count("max_steps", self.max_steps, low=1)
+
+    def solve(
+        self,
+        rows: AbstractRows,
+        targets: Inexact[Array, "b d"],
+        start: Inexact[Array, "b k"],
+        ridge_root: Inexact[Array, "k k"],
+        key: PRNGKeyArray | None,
+    ) -> RowSolution:
+        return _conjugate_gradient(
+            rows, targets, start, _gram(ridge_root)[None], self.tolerance, self.max_steps
+        )
+
+
+class SketchedLeastSquares(AbstractRowSolver):
+    """A random sketch `S A = Q T` of each design preconditions its iteration by `T^(-1)`.
+
+    The solver of the theory (Rokhlin, Tygert 2008; Gu, Song, Yin, Zhang 2023): the number of steps
+    does not depend on the condition of A. Alternating minimization orthonormalizes the fixed factor
+    once for all rows, which does the same at less cost wherever entries are sampled uniformly, so
+    this is for comparison and for rows of very uneven size. A sketch of at least d lines is
+    replaced by A itself.
+
+    Args:
+        kind: "srht" (signs, Walsh-Hadamard transform, sampled lines), "countsketch" or "gaussian".
+        size: lines s of the sketch; 4 k if None. The preconditioned condition number is about
+            `(1 + sqrt(k/s)) / (1 - sqrt(k/s))`.
+        tolerance, max_steps: of the conjugate gradient iteration, as in `ConjugateGradient`.
+
+    It draws random numbers: give `solve(..., key=...)`.
+    """
+
+    kind: Kind = eqx.field(static=True, default="srht")
+    size: int | None = eqx.field(static=True, default=None)
+    tolerance: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.2)
+    max_steps: int = eqx.field(static=True, default=50)
+    needs_key: ClassVar[bool] = True
+
+    def __check_init__(self):
+        if self.kind not in _SKETCHES:
+            raise ValueError(f"kind must be one of {', '.join(_SKETCHES)}, got {self.kind!r}.")
+        if self.size is not None:
+            check_count("size", self.size, low=1)
+        check_number("tolerance", self.tolerance, low=0)
+        check_count("max_steps", self.max_steps, low=1)
+
+    def solve(
+        self,
+        rows: AbstractRows,
+        targets: Inexact[Array, "b d"],
+        start: Inexact[Array, "b k"],
+        ridge_root: Inexact[Array, "k k"],
+        key: PRNGKeyArray | None,
+    ) -> RowSolution:
+        assert key is not None  # the solver's init has refused it
+        matrices = rows.matrices()
+        triangles = sketch_triangles(key, matrices, ridge_root, self.kind, self.size)
+        preconditioned = _solve_triangular(triangles, matrices.mT, transposed=True).mT
+        ridge = _solve_triangular(
+            triangles, jnp.broadcast_to(ridge_root.T, triangles.shape), transposed=True
+        ).mT
+        found = _conjugate_gradient(
+            GatheredRows(preconditioned),
+            targets,
+            matmul(triangles, start[:, :, None])[:, :, 0],
+            _gram(ridge),
+            self.tolerance,
+            self.max_steps,
+        )
+        x = _solve_triangular(triangles, found.x[:, :, None], transposed=False)[:, :, 0]
+        return found._replace(x=x)
+
+
+def sketch_triangles(
+    key: PRNGKeyArray,
+    matrices: Inexact[Array, "b d k"],
+    ridge_root: Inexact[Array, "k k"],
+    kind: Kind,
+    size: int | None,
+) -> Inexact[Array, "b k k"]:
+    """T of `[S A; R] = Q T`: `A T^(-1)` is well conditioned."""
+    b, d, k = matrices.shape
+    size = 4 * k if size is None else size
+    sketched = matrices if size >= d else _SKETCHES[kind](key, matrices, size)
+    ridge = jnp.broadcast_to(ridge_root, (b, k, k))
+    triangles = jnp.linalg.qr(jnp.concatenate([sketched, ridge], axis=1), mode="r")
+    # A row with fewer entries than unknowns has a singular triangle; its small part is left alone.
+    diagonal = jnp.abs(jnp.diagonal(triangles, axis1=-2, axis2=-1))
+    floor = k * jnp.finfo(diagonal.dtype).eps * jnp.max(diagonal, axis=-1, keepdims=True)
+    missing = jnp.where(diagonal > floor, 0, jnp.where(floor > 0, floor, 1)).astype(triangles.dtype)
+    return triangles + jnp.eye(k, dtype=triangles.dtype)[None] * missing[:, :, None]
+
+
+def _conjugate_gradient(
+    rows: AbstractRows,
+    targets: Inexact[Array, "b d"],
+    start: Inexact[Array, "b k"],
+    ridge: Inexact[Array, "#b k k"],
+    tolerance: Real[Array, ""],
+    max_steps: int,
+) -> RowSolution:
+    """On `(A^H A + ridge) x = A^H b`, with the residual `b - A x` kept along (CGLS)."""
+    limits = jnp.finfo(targets.dtype)
+    tolerance_squared = jnp.square(tolerance).astype(limits.dtype)
+    rounding = _squares(targets) * limits.eps**2
+
+    def slope(residual: Array, x: Array) -> Array:
+        return rows.adjoint_times(residual) - _times(ridge, x)
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        return (state[-1] < max_steps) & state[-2]
+
+    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, residual, direction, square, _, step = state
+        image = rows.times(direction)
+        curvature = _squares(image) + _inner(direction, _times(ridge, direction))
+        length = _divided(square, curvature)
+        x = x + length[:, None].astype(x.dtype) * direction
+        residual = residual - length[:, None].astype(x.dtype) * image
+        gradient = slope(residual, x)
+        next_square = _squares(gradient)
+        ratio = _divided(next_square, square)
+        direction = gradient + ratio[:, None].astype(x.dtype) * direction
+        # The next step would lower the squared residual by about this, most of what is left.
+        error = length * next_square
+        objective = _squares(residual) + _inner(x, _times(ridge, x))
+        going = jnp.any(error > tolerance_squared * objective + rounding)
+        return x, residual, direction, next_square, going, step + 1
+
+    residual = targets - rows.times(start)
+    gradient = slope(residual, start)
+    state = (start, residual, gradient, _squares(gradient), jnp.asarray(True), jnp.asarray(0))
+    x, residual, *_, steps = jax.lax.while_loop(unfinished, advance, state)
+    return RowSolution(x, residual, steps)
+
+
+def _gaussian(key: PRNGKeyArray, matrices: Array, size: int) -> Array:
+    sketch = jax.random.normal(key, (size, matrices.shape[1]), matrices.dtype)
+    return matmul(sketch[None], matrices) / jnp.sqrt(jnp.asarray(size, matrices.dtype))
+
+
+def _count_sketch(key: PRNGKeyArray, matrices: Array, size: int) -> Array:
+    """Each line goes to one random line of the sketch, with a random sign."""
+    b, d, k = matrices.shape
+    line_key, sign_key = jax.random.split(key)
+    line = jax.random.randint(line_key, (d,), 0, size)
+    sign = jax.random.rademacher(sign_key, (d,), matrices.dtype)
+    return jnp.zeros((b, size, k), matrices.dtype).at[:, line].add(sign[None, :, None] * matrices)
+
+
+def _srht(key: PRNGKeyArray, matrices: Array, size: int) -> Array:
+    """Subsampled randomized Hadamard transform."""
+    d = matrices.shape[1]
+    length = 1 << (d - 1).bit_length()
+    sign_key, line_key = jax.random.split(key)
+    sign = jax.random.rademacher(sign_key, (d,), matrices.dtype)
+    padded = jnp.pad(sign[None, :, None] * matrices, ((0, 0), (0, length - d), (0, 0)))
+    line = jax.random.permutation(line_key, length)[:size]
+    mixed = walsh_hadamard(padded.mT).mT[:, line]
+    return mixed * jnp.sqrt(jnp.asarray(length / size, matrices.dtype))
+
+
+_SKETCHES = {"srht": _srht, "countsketch": _count_sketch, "gaussian": _gaussian}
+
+
+def _solve_triangular(triangles: Array, right_side: Array, *, transposed: bool) -> Array:
+    """`T^(-1) B`, or `T^(-T) B`."""
+    return jax.lax.linalg.triangular_solve(
+        triangles, right_side, left_side=True, lower=False, transpose_a=transposed
+    )
+
+
+def _scaled_identity(scale: Real[Array, " b"], like: Inexact[Array, "b k k"]) -> Array:
+    return scale[:, None, None].astype(like.dtype) * jnp.eye(like.shape[-1], dtype=like.dtype)[None]
+
+
+def _gram(root: Array) -> Array:
+    return matmul(root.conj().mT, root)
+
+
+def _times(matrices: Array, x: Array) -> Array:
+    return matmul(matrices, x[:, :, None])[:, :, 0]
+
+
+def _squares(x: Array) -> Array:
+    return jnp.sum(jnp.abs(x) ** 2, axis=-1)
+
+
+def _inner(x: Array, y: Array) -> Array:
+    return jnp.sum(x.conj() * y, axis=-1).real
+
+
+def _divided(numerator: Array, denominator: Array) -> Array:
+    """0 where there is nothing left to do."""
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)

@@ -1,0 +1,415 @@
+"""Matrix completion: the layouts of entries, the row solvers, and what is done with the result."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.sparse as sp
+from cases import KEY, normal
+
+from recovery import (
+    Factors,
+    Problem,
+    metrics,
+    operators,
+    prediction,
+    problems,
+    solve,
+    solvers,
+    starts,
+)
+from recovery._hadamard import walsh_hadamard
+from recovery.operators import row_layouts
+from recovery.row_solvers import sketch_triangles
+
+SHAPE, RANK = (60, 50), 3
+PROBLEM = problems.matrix_completion(
+    KEY, shape=SHAPE, rank=RANK, oversampling=4.0, condition_number=5.0, dense=False
+)
+START = starts.spectral(PROBLEM, RANK)
+RECORD = {"error": metrics.relative_error}
+
+
+def run(inner, problem=PROBLEM, *, max_steps=60, **options):
+    solver = solvers.AlternatingMinimization(inner, **options)
+    return solve(problem, solver, START, key=KEY, max_steps=max_steps, record=RECORD)
+
+
+def dense_copy(problem: Problem) -> Problem:
+    operator = problem.operator
+    again = operators.EntrySampling(operator.rows, operator.cols, SHAPE, dense=True)
+    return Problem(again, problem.measurements, problem.truth)
+
+
+# The operator and its layouts.
+
+
+def test_measurements_keep_the_order_of_the_entries():
+    rows, cols = np.array([2, 0, 2, 1]), np.array([1, 2, 0, 1])
+    x = np.arange(9.0).reshape(3, 3)
+    for dense in (False, True):
+        operator = operators.EntrySampling(rows, cols, (3, 3), dense=dense)
+        np.testing.assert_array_equal(operator.forward(jnp.asarray(x)), x[rows, cols])
+        factors = Factors.from_matrix(x, 3)
+        np.testing.assert_allclose(operator.forward_factors(factors), x[rows, cols], atol=1e-13)
+
+
+def test_masks_and_sparse_matrices_are_read_in_their_own_order():
+    x = np.random.default_rng(0).standard_normal((7, 5))
+    masked = np.ma.masked_array(x, x < 0.2)
+    operator = operators.EntrySampling.from_mask(~masked.mask)
+    np.testing.assert_array_equal(operator.forward(jnp.asarray(x)), masked.compressed())
+    sparse = sp.csc_array(sp.coo_array((x[x > 0.2], np.nonzero(x > 0.2)), shape=x.shape))
+    operator = operators.EntrySampling.from_scipy(sparse)
+    np.testing.assert_array_equal(operator.forward(jnp.asarray(x)), sparse.tocoo().data)
+    single = operators.EntrySampling.from_scipy(sparse.astype(np.float32))
+    assert single.in_struct.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("law", ["uniform", "heavy tailed", "with empty rows"])
+def test_padding_wastes_little_and_loses_nothing(law):
+    rng = np.random.default_rng(0)
+    lengths = {
+        "uniform": rng.poisson(100, 3000),
+        "heavy tailed": np.minimum(rng.zipf(1.5, 3000), 2000),
+        "with empty rows": np.where(rng.random(3000) < 0.3, 0, 20),
+    }[law]
+    widths = row_layouts.bucket_widths(lengths)
+    padded = widths[np.searchsorted(widths, lengths)]
+    assert len(widths) <= 8
+    assert np.all(padded >= lengths)
+    assert padded.sum() <= 1.35 * max(lengths.sum(), 1) + np.sum(lengths == 0)
+
+
+def test_fewest_widths_that_reach_the_allowed_padding_are_optimal():
+    lengths = np.repeat([3, 4, 9, 10, 40], [50, 2, 30, 3, 5])
+    widths = row_layouts.bucket_widths(lengths)
+    best = min(
+        np.sum(np.array(ends)[np.searchsorted(ends, lengths)])
+        for count in [len(widths)]
+        for ends in _increasing([3, 4, 9, 10, 40], count)
+    )
+    assert np.sum(widths[np.searchsorted(widths, lengths)]) == best
+
+
+def _increasing(values, count):
+    return [c for c in itertools.combinations(values, count) if c[-1] == values[-1]]
+
+
+def test_indices_are_64_bit_where_32_do_not_suffice():
+    assert row_layouts.index_dtype(2**31 - 1) == np.int32
+    assert row_layouts.index_dtype(2**31) == np.int64
+    with jax.enable_x64(False), pytest.raises(ValueError, match="need 64 bits"):
+        row_layouts.index_dtype(2**31)
+
+
+def test_gradient_needs_memory_in_proportion_to_the_entries():
+    n, m = 20_000, 40_000
+    rng = np.random.default_rng(0)
+    cells = np.unique(rng.integers(0, n * n, m))
+    operator = operators.EntrySampling(cells // n, cells % n, (n, n))
+    factors = Factors(normal(1, (n, 2)), normal(2, (n, 2)))
+
+    def gradient(operator, factors, y):
+        return operator.gradient(factors, y)[0].project(factors)
+
+    y = jnp.zeros(cells.size)
+    memory = jax.jit(gradient).lower(operator, factors, y).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 100 * 8 * m  # a full matrix would take 3.2 GB
+
+
+def test_loss_estimates_the_error_of_the_whole_matrix():
+    factors = Factors(normal(1, (60, 3)), normal(2, (50, 3)))
+    estimate = 2 * metrics.loss(PROBLEM, factors) / metrics.squared_error(PROBLEM, factors)
+    np.testing.assert_allclose(estimate, 1, atol=0.25)  # 3 standard deviations
+
+
+# The row solvers. Cholesky is the oracle of the iterative ones; its own is numpy.linalg.lstsq.
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Four rows of 12 lines, the last of them padding, with a weak column."""
+    matrices = normal(1, (4, 12, 3)) * jnp.array([1.0, 0.3, 0.05])[None, None]
+    matrices = matrices.at[:, -1].set(0)
+    targets = normal(2, (4, 12)).at[:, -1].set(0)
+    return row_layouts.GatheredRows(matrices), targets
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "inner",
+    [
+        solvers.Cholesky(),
+        solvers.ConjugateGradient(1e-12),
+        solvers.SketchedLeastSquares("srht", 8, 1e-12),
+        solvers.SketchedLeastSquares("countsketch", 8, 1e-12),
+        solvers.SketchedLeastSquares("gaussian", 8, 1e-12),
+    ],
+    ids=["cholesky", "cg", "srht", "countsketch", "gaussian"],
+)
+def test_row_solvers_find_the_least_squares_solution(batch, inner, ridge):
+    rows, targets = batch
+    root = ridge**0.5 * jnp.eye(3)
+    found = inner.solve(rows, targets, jnp.zeros((4, 3)), root, KEY)
+    for i in range(4):
+        design = np.concatenate([rows.matrix[i], root])
+        expected = np.linalg.lstsq(design, np.concatenate([targets[i], np.zeros(3)]), rcond=None)[0]
+        np.testing.assert_allclose(found.x[i], expected, rtol=1e-8)
+        np.testing.assert_allclose(
+            found.residual[i], targets[i] - rows.matrix[i] @ expected, rtol=1e-7, atol=1e-8
+        )
+
+
+def test_conjugate_gradients_stop_at_the_fraction_of_the_residual(batch):
+    rows, targets = batch
+    exact = solvers.Cholesky().solve(rows, targets, jnp.zeros((4, 3)), jnp.zeros((3, 3)), None)
+    steps = []
+    for tolerance in (0.5, 0.1, 1e-3):
+        inner = solvers.ConjugateGradient(tolerance)
+        found = inner.solve(rows, targets, jnp.zeros((4, 3)), jnp.zeros((3, 3)), None)
+        error = jnp.linalg.norm(found.residual - exact.residual, axis=1)
+        assert jnp.all(error <= 2 * tolerance * jnp.linalg.norm(found.residual, axis=1))
+        steps.append(int(found.steps))
+    assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("kind", ["srht", "countsketch", "gaussian"])
+def test_a_sketch_preconditions_whatever_the_condition_number(kind):
+    matrices = normal(1, (3, 256, 4)) * jnp.array([1.0, 1e-2, 1e-4, 1e-6])[None, None]
+    triangles = sketch_triangles(KEY, matrices, jnp.zeros((4, 4)), kind, 64)
+    for a, t in zip(matrices, triangles, strict=True):
+        assert np.linalg.cond(a) > 1e5
+        assert np.linalg.cond(a @ np.linalg.inv(t)) < 3
+
+
+def test_hadamard_transform_is_that_of_scipy():
+    x = normal(1, (3, 16))
+    np.testing.assert_allclose(
+        walsh_hadamard(x), x @ scipy.linalg.hadamard(16).astype(float) / 4, rtol=1e-13, atol=1e-14
+    )
+
+
+def test_pythagoras_turns_a_small_excess_of_the_residual_into_a_small_error(batch):
+    # P10 of the notes: |A (x' - x)|^2 = |A x' - b|^2 - |A x - b|^2 at the minimizer x.
+    rows, targets = batch
+    exact = solvers.Cholesky().solve(rows, targets, jnp.zeros((4, 3)), jnp.zeros((3, 3)), None)
+    moved = exact.x + normal(3, (4, 3))
+    excess = jnp.sum((rows.times(moved) - targets) ** 2, 1) - jnp.sum(exact.residual**2, 1)
+    np.testing.assert_allclose(jnp.sum(rows.times(moved - exact.x) ** 2, 1), excess, rtol=1e-11)
+
+
+# Alternating minimization.
+
+
+def numpy_half_step(problem: Problem, right: np.ndarray, ridge: float) -> np.ndarray:
+    """The left factor, one row after the other."""
+    rows, cols = np.asarray(problem.operator.rows), np.asarray(problem.operator.cols)
+    y, k = np.asarray(problem.measurements), right.shape[1]
+    left = np.zeros((problem.operator.in_struct.shape[0], k))
+    for i in range(len(left)):
+        a, b = right[cols[rows == i]], y[rows == i]
+        left[i] = np.linalg.solve(a.T @ a + ridge * np.eye(k), a.T @ b)
+    return left
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_step_solves_both_halves_exactly(ridge, dense):
+    problem = dense_copy(PROBLEM) if dense else PROBLEM
+    found = run(solvers.Cholesky(), problem, ridge=ridge, max_steps=1).value
+    swapped = operators.EntrySampling(PROBLEM.operator.cols, PROBLEM.operator.rows, SHAPE[::-1])
+    right = numpy_half_step(Problem(swapped, PROBLEM.measurements), np.asarray(START.left), ridge)
+    left = numpy_half_step(PROBLEM, right, ridge)
+    np.testing.assert_allclose(found.matrix, left @ right.T, rtol=1e-9, atol=1e-11)
+    if ridge > 0:  # then the factors themselves are determined
+        np.testing.assert_allclose(found.left, left, rtol=1e-8, atol=1e-10)
+
+
+INNERS = {
+    "cg": solvers.ConjugateGradient(),
+    "sketch": solvers.SketchedLeastSquares("gaussian", 6),
+}
+
+
+@pytest.mark.parametrize("inner", INNERS.values(), ids=INNERS.keys())
+@pytest.mark.parametrize("dense", [False, True])
+def test_inexact_rows_keep_the_rate_of_exact_ones(inner, dense):
+    problem = dense_copy(PROBLEM) if dense else PROBLEM
+    exact, inexact = (run(solver, problem).trace["error"] for solver in (solvers.Cholesky(), inner))
+    steps = [int(jnp.argmax(error < 1e-9)) for error in (exact, inexact)]
+    assert 0 < steps[1] <= steps[0] + 3
+    assert inexact[-1] < 1e-12
+
+
+def test_complex_matrices_are_completed():
+    problem = problems.matrix_completion(
+        KEY, shape=(30, 25), rank=2, oversampling=4.0, dtype=jnp.complex128
+    )
+    for solver in (solvers.AlternatingMinimization(), solvers.GaussNewtonCompletion()):
+        found = solve(problem, solver, starts.spectral(problem, 2), max_steps=40, record=RECORD)
+        assert found.trace["error"][-1] < 1e-11
+
+
+def test_split_samples_are_disjoint_and_all_used():
+    solver = solvers.AlternatingMinimization(solvers.Cholesky(), sample_splitting=2)
+    state = solve(PROBLEM, solver, START, key=KEY, max_steps=0).state
+    subset = np.asarray(PROBLEM.operator.by_row.measured(state.by_row.subset))
+    np.testing.assert_array_equal(
+        subset, PROBLEM.operator.by_column.measured(state.by_column.subset)
+    )
+    assert set(subset) == {0, 1, 2, 3}
+
+
+def test_a_split_half_step_reads_its_own_subset():
+    dense = problems.matrix_completion(KEY, shape=SHAPE, rank=RANK, num_observed=2900)
+    solver = solvers.AlternatingMinimization(solvers.Cholesky(), sample_splitting=1)
+    start = starts.spectral(dense, RANK)
+    subset = dense.operator.by_row.measured(
+        solve(dense, solver, start, key=KEY, max_steps=0).state.by_row.subset
+    )
+    # Rubbish in the other subset of the column half changes nothing there.
+    spoilt = jnp.where(subset == 1, 1e3, dense.measurements)
+    values = [
+        solve(Problem(dense.operator, y), solver, start, key=KEY, max_steps=1).value.right
+        for y in (dense.measurements, spoilt)
+    ]
+    projections = [v @ jnp.linalg.pinv(v) for v in values]
+    np.testing.assert_allclose(projections[0], projections[1], atol=1e-10)
+
+
+def test_biases_are_fitted_and_kept_apart():
+    rng = np.random.default_rng(0)
+    b, c = rng.standard_normal(60), rng.standard_normal(50)
+    x = np.asarray(PROBLEM.truth.matrix) + b[:, None] + c[None, :]
+    operator = PROBLEM.operator
+    problem = Problem(operator, operator.forward(jnp.asarray(x)), Factors.from_matrix(x, 5))
+    found = run(solvers.Cholesky(), problem, biases=True, max_steps=400)
+    assert found.trace["error"][-1] < 1e-8
+    assert found.value.rank == RANK + 2
+    np.testing.assert_array_equal(found.value.left[:, -1], 1)
+    np.testing.assert_array_equal(found.value.right[:, -2], 1)
+
+
+def test_a_ridge_serves_rows_without_entries():
+    operator = operators.EntrySampling([0, 0, 1, 1], [0, 1, 0, 1], (3, 2))
+    problem = Problem(operator, jnp.array([1.0, 2.0, 2.0, 4.0]))
+    start = Factors(jnp.ones((3, 1)), jnp.ones((2, 1)))
+    for inner in (solvers.Cholesky(), solvers.ConjugateGradient()):
+        solver = solvers.AlternatingMinimization(inner, ridge=1e-3)
+        value = solve(problem, solver, start, max_steps=50).value
+        np.testing.assert_allclose(value.left[2], 0, atol=1e-12)
+        np.testing.assert_allclose(value.matrix[:2], [[1, 2], [2, 4]], rtol=1e-2)
+
+
+def test_gauss_newton_recovers_where_alternating_minimization_fails():
+    problem = problems.matrix_completion(
+        jax.random.key(1), shape=(100, 100), rank=3, oversampling=1.8, condition_number=10.0
+    )
+    start = starts.spectral(problem, 3)
+    newton = solve(problem, solvers.GaussNewtonCompletion(), start, max_steps=40, record=RECORD)
+    ridge = solvers.AlternatingMinimization(ridge=1e-8)
+    alternating = solve(problem, ridge, start, max_steps=400, record=RECORD, record_every=400)
+    assert newton.trace["error"][-1] < 1e-8
+    assert alternating.trace["error"][-1] > 1e-2
+
+
+# Starts and problems.
+
+
+def test_spectral_start_is_the_svd_of_the_rescaled_zero_filled_matrix():
+    operator = PROBLEM.operator
+    filled = np.asarray(operator.adjoint(PROBLEM.measurements)) / operator.sampling_rate
+    u, s, vt = np.linalg.svd(filled)
+    start = starts.spectral(PROBLEM, RANK, num_iterations=100)
+    expected = (u[:, :RANK] * s[:RANK]) @ vt[:RANK]
+    np.testing.assert_allclose(start.matrix, expected, atol=1e-6 * s[0])
+
+
+@pytest.mark.parametrize("kind", ["rows", "entries"])
+def test_clipping_bounds_the_rows_and_keeps_what_is_below(kind):
+    truth = problems.matrix_completion(
+        KEY, shape=(60, 50), rank=3, oversampling=6.0, incoherence=4.0
+    ).truth
+    clipped = starts.clip(truth, 1.3, kind=kind)
+    before, after = (np.linalg.norm(f.balanced().left, axis=1) for f in (truth, clipped))
+    assert after.max() < 0.9 * before.max()
+    loose = starts.clip(truth, 4.0, kind=kind)
+    np.testing.assert_allclose(loose.matrix, truth.matrix, atol=1e-12)
+
+
+def test_balanced_factors_have_the_same_product_and_equal_grams():
+    factors = Factors(normal(1, (6, 2)), 10 * normal(2, (5, 2)))
+    even = factors.balanced()
+    np.testing.assert_allclose(even.matrix, factors.matrix, atol=1e-12)
+    np.testing.assert_allclose(even.left.T @ even.left, even.right.T @ even.right, atol=1e-11)
+
+
+def test_completion_problem_is_what_was_asked_for():
+    problem = problems.matrix_completion(
+        KEY, shape=(80, 70), rank=3, oversampling=4.0, condition_number=8.0, incoherence=3.0
+    )
+    values = np.linalg.svd(problem.truth.matrix, compute_uv=False)
+    np.testing.assert_allclose(values[:4], [8, 8**0.5, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(metrics.incoherence(problem, problem.truth), 3, rtol=1e-6)
+    assert problem.operator.num_measurements == 4 * 3 * (80 + 70 - 3)
+    assert min(problem.operator.row_counts.min(), problem.operator.column_counts.min()) >= 3
+
+
+def test_entries_are_uniformly_random():
+    counts = np.zeros((4, 3))
+    for seed in range(300):
+        operator = problems.matrix_completion(
+            jax.random.key(seed), shape=(4, 3), rank=1, num_observed=6
+        ).operator
+        counts[operator.rows, operator.cols] += 1
+    assert np.all(np.abs(counts / 300 - 0.5) < 5 * 0.5 / 300**0.5)
+
+
+def test_error_far_below_the_square_root_of_rounding_is_measured():
+    truth = PROBLEM.truth
+    moved = Factors(truth.left, truth.right * (1 + 1e-13))
+    large = jnp.tile(moved.left, (5, 1)), jnp.tile(moved.right, (5, 1))
+    problem = problems.matrix_completion(KEY, shape=(300, 250), rank=3, oversampling=3.0)
+    problem = Problem(
+        problem.operator,
+        problem.measurements,
+        Factors(jnp.tile(truth.left, (5, 1)), jnp.tile(truth.right, (5, 1))),
+    )
+    np.testing.assert_allclose(metrics.relative_error(problem, Factors(*large)), 1e-13, rtol=0.1)
+
+
+# Prediction.
+
+
+def test_predictions_are_entries_of_the_product():
+    factors, x = PROBLEM.truth, np.asarray(PROBLEM.truth.matrix)
+    np.testing.assert_allclose(
+        prediction.predict(factors, [3, 0, 59], [49, 2, 0]), x[[3, 0, 59], [49, 2, 0]], rtol=1e-12
+    )
+    columns, values = prediction.top_columns(factors, 4, 5, exclude=[int(np.argmax(x[4]))])
+    expected = np.argsort(-x[4])[1:6]
+    np.testing.assert_array_equal(columns, expected)
+    np.testing.assert_allclose(values, x[4][expected], rtol=1e-12)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_folding_in_a_row_solves_its_least_squares(ridge):
+    factors = PROBLEM.truth
+    cols, values = np.arange(0, 50, 3), np.random.default_rng(0).standard_normal(17)
+    found = prediction.fold_in(factors, cols, values, ridge=ridge)
+    a = np.asarray(factors.right)[cols]
+    np.testing.assert_allclose(
+        found, np.linalg.solve(a.T @ a + ridge * np.eye(3), a.T @ values), rtol=1e-9
+    )
+
+
+def test_folding_in_a_known_row_finds_it_again_with_biases_too():
+    left = jnp.concatenate([normal(1, (6, 2)), normal(2, (6, 1)), jnp.ones((6, 1))], axis=1)
+    right = jnp.concatenate([normal(3, (9, 2)), jnp.ones((9, 1)), normal(4, (9, 1))], axis=1)
+    factors = Factors(left, right)
+    found = prediction.fold_in(factors, np.arange(9), factors.matrix[2], biases=True)
+    np.testing.assert_allclose(found, left[2], rtol=1e-10)
