@@ -3,14 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIZE := $(if $(FULL),--full,)
 
-.PHONY: figures photograph test lint types benchmarks clean
+.PHONY: figures photograph inpainting test lint types benchmarks clean
 
 figures: .venv/ready
 	$(BIN)/python paper_repro/overparameterized_gd.py $(SIZE)
 	$(BIN)/python paper_repro/subgradient_method.py $(SIZE)
+	$(BIN)/python paper_repro/robust_alternating_minimization.py $(SIZE)
 
 photograph: .venv/ready
 	$(BIN)/python experiments/photograph.py
+
+inpainting: .venv/ready
+	$(BIN)/python experiments/inpainting.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2
@@ -25,6 +29,7 @@ types: .venv/ready
 benchmarks: .venv/ready
 	$(BIN)/python experiments/benchmarks/sensing.py
 	$(BIN)/python experiments/benchmarks/robust.py
+	$(BIN)/python experiments/benchmarks/completion.py
 
 # The environment: the versions in requirements.lock, then this checkout on top.
 .venv/ready: requirements.lock pyproject.toml

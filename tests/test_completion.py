@@ -13,6 +13,7 @@ from cases import KEY, normal
 from recovery import (
     Factors,
     Problem,
+    _batched,
     metrics,
     operators,
     prediction,
@@ -23,7 +24,7 @@ from recovery import (
 )
 from recovery._hadamard import walsh_hadamard
 from recovery.operators import row_layouts
-from recovery.row_solvers import sketch_triangles
+from recovery.row_solvers import sketch_factors
 
 SHAPE, RANK = (60, 50), 3
 PROBLEM = problems.matrix_completion(
@@ -180,10 +181,35 @@ def test_conjugate_gradients_stop_at_the_fraction_of_the_residual(batch):
 @pytest.mark.parametrize("kind", ["srht", "countsketch", "gaussian"])
 def test_a_sketch_preconditions_whatever_the_condition_number(kind):
     matrices = normal(1, (3, 256, 4)) * jnp.array([1.0, 1e-2, 1e-4, 1e-6])[None, None]
-    triangles = sketch_triangles(KEY, matrices, jnp.zeros((4, 4)), kind, 64)
-    for a, t in zip(matrices, triangles, strict=True):
+    factors = sketch_factors(KEY, matrices, jnp.zeros((4, 4)), kind, 64)
+    for a, lower in zip(matrices, factors, strict=True):
         assert np.linalg.cond(a) > 1e5
-        assert np.linalg.cond(a @ np.linalg.inv(t)) < 3
+        assert np.linalg.cond(a @ np.linalg.inv(lower.T)) < 3
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128])
+def test_batched_cholesky_and_substitution_are_those_of_numpy(dtype):
+    roots = normal(1, (3, 7, 7), dtype)
+    matrices = roots @ roots.conj().mT + jnp.eye(7, dtype=dtype)[None]
+    factors = _batched.cholesky(matrices)
+    np.testing.assert_allclose(factors, np.linalg.cholesky(matrices), rtol=1e-11, atol=1e-12)
+    right = normal(2, (3, 7, 2), dtype)
+    np.testing.assert_allclose(
+        _batched.solve_upper(factors, _batched.solve_lower(factors, right)),
+        np.linalg.solve(matrices, right),
+        rtol=1e-9,
+    )
+
+
+def test_exact_rows_of_many_unknowns_do_not_wait_for_ever():
+    # LAPACK's batched factorization in a loop did, at this size.
+    seen = np.random.default_rng(0).random((128, 128)) < 0.6
+    operator = operators.EntrySampling.from_mask(seen, dense=False)
+    problem = Problem(operator, normal(1, (operator.num_measurements,)))
+    solver = solvers.AlternatingMinimization(solvers.Cholesky(), ridge=0.4)
+    start = Factors(normal(2, (128, 32)), normal(3, (128, 32)))
+    found = solve(problem, solver, start, max_steps=10)
+    assert found.state.relative_residual < 0.7
 
 
 def test_hadamard_transform_is_that_of_scipy():

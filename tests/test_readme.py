@@ -45,8 +45,21 @@ def test_third_example_recovers_under_outliers():
     assert names["metrics"].relative_error(names["problem"], names["solution"].value) < 1e-6
 
 
-def test_there_are_three_examples():
-    assert len(EXAMPLES) == 3
+def test_fourth_example_completes_the_users_matrix(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 30))
+    rows, cols = np.nonzero(rng.random((40, 30)) < 0.5)
+    np.savez("entries.npz", rows=rows, cols=cols, values=truth[rows, cols], shape=[40, 30])
+    names: dict = {}
+    exec(EXAMPLES[3], names)
+    found = np.asarray(names["solution"].value.matrix)
+    np.testing.assert_allclose(found, truth, atol=1e-6)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_there_are_four_examples():
+    assert len(EXAMPLES) == 4
 
 
 def test_claims_are_those_that_the_figures_wrote():

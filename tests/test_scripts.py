@@ -40,6 +40,21 @@ def test_robust_benchmark_writes_its_table(tmp_path):
         assert row in out.read_text()
 
 
+def test_completion_benchmark_writes_its_table(tmp_path):
+    out = tmp_path / "completion.md"
+    script = ROOT / "experiments" / "benchmarks" / "completion.py"
+    command = [sys.executable, str(script), "--quick", "--threads", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for row in (
+        "alternating minimization, Cholesky, to residual 1e-14",
+        "our scaled gradient descent",
+        "3 CG steps, over one evaluation of the entries",
+        "peak memory",
+    ):
+        assert row in out.read_text()
+
+
 def test_photograph_comes_close_to_its_best_approximation(tmp_path, capsys):
     out = tmp_path / "photograph.png"
     photograph.main(["--size", "24", "--rank", "2", "--out", str(out)])

@@ -30,7 +30,10 @@ def problem(
     oversampling: float = OVERSAMPLING,
     noise_std: float = 0.0,
 ) -> Problem:
-    """A square matrix with singular values from `condition_number` down to 1."""
+    """A square matrix with singular values from `condition_number` down to 1.
+
+    Kept as a dense mask, whose shapes do not depend on the entries: one compilation for all draws.
+    """
     return problems.matrix_completion(
         key,
         shape=(size, size),
@@ -38,7 +41,7 @@ def problem(
         oversampling=oversampling,
         condition_number=condition_number,
         noise_std=noise_std,
-        dense=False,
+        dense=True,
     )
 
 
