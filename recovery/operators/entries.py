@@ -21,7 +21,8 @@ from recovery.operators.row_layouts import (
     padded_layout,
 )
 
-# Where more of the matrix is seen, products with the whole matrix are faster (completion.md).
+# Where more of the matrix is seen, products with the whole matrix are as fast or faster (n = 1,000,
+# ranks 5 and 20, two CPU threads).
 _DENSE_FRACTION = 0.5
 _LARGEST_DENSE = 2**26
 # A small one compiles in a third of the time, and its products take no longer.
@@ -63,7 +64,7 @@ class EntrySampling(AbstractOperator):
         self,
         rows: Indices,
         cols: Indices,
-        shape: tuple[int, int],
+        shape: tuple[int | np.integer, int | np.integer],
         *,
         dtype: jax.typing.DTypeLike | None = None,
         dense: bool | None = None,
