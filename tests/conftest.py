@@ -1,6 +1,9 @@
 """The strictest settings that jax and the type checker offer."""
 
+from pathlib import Path
+
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_enable_x64", True)
@@ -9,3 +12,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Shapes and types in annotations are checked at every call from here on.
 install_import_hook("recovery", "runtime_types.check").__enter__()
+
+# Linux allows a process 65,530 memory maps, and every compiled program keeps some: beyond that the
+# compiler crashes.
+_MANY_MAPS = 25_000
+
+
+@pytest.fixture(autouse=True)
+def _forget_old_programs():
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
+        jax.clear_caches()
