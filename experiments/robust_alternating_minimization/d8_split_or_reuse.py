@@ -102,6 +102,6 @@ def draw(data: dict) -> Figure:
         title=r"Fresh subsets or all entries, $\kappa$ = 2",
         scale=("log", "log"),
     )
-    plotting.ticks_at(ax, (1, 2, 3, 5, 10, 15))
+    plotting.ticks_at(ax, np.array([1, 2, 3, 5, 10, 15]))
     ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
