@@ -10,7 +10,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Inexact, PRNGKeyArray
+from jaxtyping import Array, Inexact, PRNGKeyArray, Real
 
 # Accelerators round the inputs of matrix products unless told not to: convergence floors early.
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -18,6 +18,14 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 def matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=HIGHEST)
+
+
+def divided(
+    numerator: Real[Array, "*batch"], denominator: Real[Array, "*batch"]
+) -> Real[Array, "*batch"]:
+    """The quotient, or 0 where the denominator is not positive: then there is nowhere to go."""
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
 
 
 def is_concrete(value: Any) -> bool:

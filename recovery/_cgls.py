@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int, PyTree, Real
 
+from recovery._arrays import divided
+
 Unknown = TypeVar("Unknown", bound=PyTree)
 
 
@@ -40,12 +42,12 @@ def cgls(
         z, residual, direction, square, step = state
         image = forward(direction)
         curvature = _squares(image) + ridge * _squares(direction)
-        length = _divided(square, curvature)
+        length = divided(square, curvature)
         z = _add(z, length, direction)
         residual = _add(residual, -length, image)
         gradient = _add(adjoint(residual), -ridge, z)
         next_square = _squares(gradient)
-        direction = _add(gradient, _divided(next_square, square), direction)
+        direction = _add(gradient, divided(next_square, square), direction)
         return z, residual, direction, next_square, step + 1
 
     state = (zero, targets, gradient, first, jnp.asarray(0))
@@ -60,8 +62,3 @@ def _squares(x: PyTree) -> Real[Array, ""]:
 
 def _add(x: PyTree, factor: Real[Array, ""], y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: a + factor.astype(a.dtype) * b, x, y)
-
-
-def _divided(numerator: Real[Array, ""], denominator: Real[Array, ""]) -> Real[Array, ""]:
-    positive = denominator > 0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 
-from recovery._arrays import check_count, check_number, matmul, real_scalar
+from recovery._arrays import check_count, check_number, divided, matmul, real_scalar
 from recovery._batched import cholesky, solve_lower, solve_upper
 from recovery._hadamard import walsh_hadamard
 from recovery.operators.row_layouts import AbstractRows, GatheredRows
@@ -96,7 +96,7 @@ class ConjugateGradient(AbstractRowSolver):
 
 
 class SketchedLeastSquares(AbstractRowSolver):
-    """A random sketch `S A = Q T` of each design preconditions its iteration by `T^(-1)`.
+    """A random sketch `S A = Q L^H` of each design preconditions its iteration by `L^(-H)`.
 
     The solver of the theory (Rokhlin, Tygert 2008; Gu, Song, Yin, Zhang 2023): the number of steps
     does not depend on the condition of A. Alternating minimization orthonormalizes the fixed factor
@@ -190,12 +190,12 @@ def _conjugate_gradient(
         x, residual, direction, square, _, step = state
         image = rows.times(direction)
         curvature = _squares(image) + _inner(direction, _times(ridge, direction))
-        length = _divided(square, curvature)
+        length = divided(square, curvature)
         x = x + length[:, None].astype(x.dtype) * direction
         residual = residual - length[:, None].astype(x.dtype) * image
         gradient = slope(residual, x)
         next_square = _squares(gradient)
-        ratio = _divided(next_square, square)
+        ratio = divided(next_square, square)
         direction = gradient + ratio[:, None].astype(x.dtype) * direction
         # The next step would lower the squared residual by about this, most of what is left.
         error = length * next_square
@@ -262,9 +262,3 @@ def _squares(x: Array) -> Array:
 
 def _inner(x: Array, y: Array) -> Array:
     return jnp.sum(x.conj() * y, axis=-1).real
-
-
-def _divided(numerator: Array, denominator: Array) -> Array:
-    """0 where there is nothing left to do."""
-    positive = denominator > 0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact, Int, Real
 
-from recovery._arrays import check_number, is_concrete, real_scalar
+from recovery._arrays import check_number, divided, is_concrete, real_scalar
 from recovery.factors import Factors
 from recovery.operators.spectral_norm import SpectralNorm
 
@@ -204,12 +204,6 @@ class Polyak(AbstractSchedule):
                 f"{state.loss:.6g}, already below it: give a smaller value, at most the loss at "
                 "the truth."
             )
-
-
-def divided(numerator: Real[Array, ""], denominator: Real[Array, ""]) -> Real[Array, ""]:
-    """The quotient, or 0 for a denominator that is not positive: then there is nowhere to go."""
-    positive = denominator > 0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
 
 
 def step_size_schedule(value: Any) -> Any:

@@ -33,7 +33,8 @@ class GaussNewtonCompletion(AbstractSolver):
     with a Levenberg-Marquardt damping of ours that vanishes with the residual: `lambda = damping p
     (|A(U V^T) - y| / |y|)^2 |U V^T|_F`, p the isometry factor of the operator. Recovers a matrix
     from 1.5 times as many entries as it has unknowns, where alternating minimization needs 3 to 4
-    times, at hundreds of products with the operator a step. For every operator.
+    times, at hundreds of products with the operator a step. For every operator
+    but normal equations.
 
     Args:
         tolerance: stop when `|A(U V^T) - y| / |y|` is below it; 0 means never.
