@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from recovery import calibration as calibration
 from recovery import metrics as metrics
 from recovery import operators as operators
 from recovery import prediction as prediction

@@ -89,6 +89,15 @@ def check_key(key: Any) -> None:
         raise ValueError(f"one key is needed, got an array of {key.shape}; use jax.vmap over keys.")
 
 
+def check_threefry(key: Any) -> None:
+    check_key(key)
+    if is_concrete(key) and str(jax.random.key_impl(key)) not in ("fry", "threefry2x32"):
+        raise ValueError(
+            f"key is of the kind {jax.random.key_impl(key)}, whose numbers change under vmap: "
+            "use jax.random.key(seed, impl='threefry2x32')."
+        )
+
+
 def named_stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     """An independent key for each purpose, so that one key given twice does no harm."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))

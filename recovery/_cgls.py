@@ -24,7 +24,8 @@ def cgls(
     """`argmin_z |T z - targets|^2 + ridge |z|^2` by conjugate gradients from zero, and its steps.
 
     The iterates are those of LSQR: the least-norm solution where it is not unique, and a
-    regularized one if stopped early. Stops when the gradient has shrunk by the tolerance.
+    regularized one if stopped early. Stops when the gradient has shrunk by the tolerance, or to its
+    rounding error.
 
     Reference: Hestenes, Stiefel (1952); Bjorck (1996), algorithm 7.4.1.
     """
@@ -32,6 +33,7 @@ def cgls(
     zero = jax.tree.map(jnp.zeros_like, gradient)
     first = _squares(gradient)
     ridge = ridge.astype(first.dtype)
+    rounding = (16 * jnp.finfo(first.dtype).eps) ** 2
     enough = jnp.square(tolerance).astype(first.dtype) * first
 
     def unfinished(state: tuple[PyTree, ...]) -> Array:
@@ -42,11 +44,14 @@ def cgls(
         z, residual, direction, square, step = state
         image = forward(direction)
         curvature = _squares(image) + ridge * _squares(direction)
+        # Of a gradient that is all rounding error the next direction could be arbitrarily long.
+        floor = rounding * _squares(residual) * divided(curvature, _squares(direction))
+        square = jnp.where(square > floor, square, 0)
         length = divided(square, curvature)
         z = _add(z, length, direction)
         residual = _add(residual, -length, image)
         gradient = _add(adjoint(residual), -ridge, z)
-        next_square = _squares(gradient)
+        next_square = jnp.where(square > 0, _squares(gradient), 0)
         direction = _add(gradient, divided(next_square, square), direction)
         return z, residual, direction, next_square, step + 1
 

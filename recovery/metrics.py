@@ -64,6 +64,16 @@ def imbalance_matrix(factors: Factors) -> Array:
     return matmul(left.conj().T, left) - matmul(right.conj().T, right).conj()
 
 
+def gain_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
+    """`min_c |c g - g*| / |g*|`: of the gains, whatever their common factor."""
+    return _aligned_error(factors.left[:, 0], _truth(problem).left[:, 0])
+
+
+def signal_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
+    """`min_c |c x - x*| / |x*|`: of all signals together, whatever their common factor."""
+    return _aligned_error(factors.right[:, 0], _truth(problem).right[:, 0])
+
+
 def incoherence(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """The largest row norm of the orthonormal factors, times `sqrt(n / k)`, over both sides.
 
@@ -140,6 +150,12 @@ def _parts(problem: Problem, factors: Factors) -> _Parts:
     v = jnp.where(symmetric, v, jnp.nan)
     signal = matmul(v.conj().T, factors.left)
     return _Parts(root**2, signal, factors.left - matmul(v, signal))
+
+
+def _aligned_error(found: Array, true: Array) -> Real[Array, ""]:
+    square = jnp.vdot(found, found).real
+    factor = jnp.vdot(found, true) / jnp.where(square > 0, square, 1).astype(found.dtype)
+    return jnp.linalg.norm(factor * found - true) / jnp.linalg.norm(true)
 
 
 def _norm(matrix: Array) -> Real[Array, ""]:

@@ -15,10 +15,12 @@ from recovery._arrays import (
     check_number,
     check_rank,
     check_shape,
+    divided,
     matmul,
     named_stream,
 )
 from recovery.factors import Factors
+from recovery.gain_model import GainModel
 from recovery.problem import Problem
 
 # Extra columns that let subspace iteration converge when the wanted values are close to the next.
@@ -145,6 +147,34 @@ def sign_spectral(
     signs = jnp.sign(problem.measurements)
     root = _largest_eigenvectors(problem, signs, rank, _first_key(key), num_iterations)
     return Factors.symmetric(jnp.asarray(scale, root.dtype) * root)
+
+
+def back_projection(problem: Problem) -> Factors:
+    """Unit gains, and the signals `1/(mp) sum_l A_l^T y_l`: the start of gain calibration.
+
+    On average over random matrices the signals are the true ones, for gains of mean one. Weighted
+    measurements count by their weights; offsets begin at the mean of what is left. For gains whose
+    mean is near zero, such as random phases, take `spectral(problem, 1)`.
+
+    Raises TypeError for a problem whose operator is not `GainSensing`.
+
+    Reference: Cambareri, Jacques (2016).
+    """
+    check_instance("problem", problem, Problem, "Problem(operator, measurements)")
+    return _back_projection(problem)
+
+
+@eqx.filter_jit
+def _back_projection(problem: Problem) -> Factors:
+    model = GainModel.of(problem)
+    operator = model.operator
+    _, m, _ = operator.ensemble.shape
+    gains = jnp.ones(m, operator.ensemble.dtype)
+    total = model.signal_gradient(gains, model.centre(problem.measurements))
+    # The number of measurements of each signal.
+    counts = jnp.sum(model.square_weights, axis=1).reshape(operator.num_signals, -1).sum(axis=1)
+    signals = total * divided(jnp.ones_like(counts), counts)[:, None].astype(total.dtype)
+    return model.factors(gains, signals, operator.predictions(signals))
 
 
 def clip(factors: Factors, incoherence: float, *, kind: str = "rows") -> Factors:

@@ -35,6 +35,38 @@ def _entries(dtype, *, dense: bool) -> operators.EntrySampling:
     return operators.EntrySampling(*np.divmod(cells, N2), (N1, N2), dtype=dtype, dense=dense)
 
 
+P, SIGNAL = 4, 5
+
+
+def _ensembles(dtype) -> dict[str, operators.AbstractEnsemble]:
+    """Of p = 4 matrices; the real ones 6 x 5, Hadamard and Fourier 8 x 5 and 8 x 6."""
+    dense = operators.DenseEnsemble(normal(6, (P, N1, SIGNAL), dtype))
+    ensembles = {
+        "dense": dense,
+        "seeded": operators.SeededGaussianEnsemble(KEY, P, N1, SIGNAL, dtype=dtype),
+        "hadamard": operators.MaskedHadamard.random(KEY, P, 8, SIGNAL, dtype=dtype),
+        "subset": dense.keep_sensors([4, 0, 3]),
+    }
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        ensembles["tall_fourier"] = operators.MaskedFourier.random(
+            KEY, P, (3, 2), (4, 2), dtype=dtype
+        )
+        square = operators.MaskedFourier(normal(7, (P, 6), dtype))
+        ensembles["fat_fourier"] = square.keep_sensors([5, 1, 2])
+    return ensembles
+
+
+ENSEMBLES = {
+    f"{name}-{np.dtype(dtype).name}": ensemble
+    for dtype in (jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
+    for name, ensemble in _ensembles(dtype).items()
+}
+
+
+def _gains(name: str, **options):
+    return lambda dtype: operators.GainSensing(_ensembles(dtype)[name], **options)
+
+
 REAL = {
     "dense": _dense,
     "packed_symmetric": lambda dtype: operators.PackedSymmetricSensing.from_matrices(
@@ -44,6 +76,9 @@ REAL = {
     "seeded": _seeded,
     "entries": lambda dtype: _entries(dtype, dense=False),
     "dense_entries": lambda dtype: _entries(dtype, dense=True),
+    "gains": _gains("dense"),
+    "gains_signals": _gains("dense", num_signals=2, offset=True),
+    "gains_diverse": _gains("dense", diverse=True),
     "population": lambda dtype: operators.PopulationSensing((N1, N2), dtype=dtype),
     "normal": lambda dtype: operators.NormalSensing.from_operator(_dense(dtype)),
     "stacked": lambda dtype: _dense(dtype) + _rank_one(dtype) + _seeded(dtype),
@@ -56,8 +91,12 @@ COMPLEX = {
     for name in (
         *("dense", "rank_one", "population", "normal", "scaled", "weighted"),
         *("entries", "dense_entries", "stacked_entries"),
+        *("gains", "gains_signals", "gains_diverse"),
     )
-} | {"stacked": lambda dtype: _dense(dtype) + _rank_one(dtype)}
+}
+COMPLEX |= {
+    "stacked": lambda dtype: _dense(dtype) + _rank_one(dtype),
+}
 
 OPERATORS: list[tuple[str, Callable[[], operators.AbstractOperator]]] = [
     (f"{name}-{np.dtype(dtype).name}", lambda build=build, dtype=dtype: build(dtype))
@@ -74,6 +113,13 @@ def completion_problem(dtype=jnp.float64) -> Problem:
     """A well-posed truth of rank 2 of which most entries are observed."""
     return problems.matrix_completion(
         KEY, shape=(8, 8), rank=2, num_observed=58, condition_number=2.0, dtype=dtype, dense=False
+    )
+
+
+def gain_problem(dtype=jnp.float64) -> Problem:
+    """Eight sensors and six times as many measurements as unknowns."""
+    return problems.blind_gain(
+        KEY, num_sensors=8, signal_size=8, num_snapshots=12, gain_spread=0.3, dtype=dtype
     )
 
 
@@ -100,7 +146,7 @@ class SolverCase:
         needs_loss: whether it reads the loss, which normal equations do not keep.
         absolute: whether it works on absolute residuals and not on squared ones.
         problem: what it is tested on.
-        only_entries: whether it works on sampled entries only.
+        only: what it says where it works on one kind of operator only.
     """
 
     build: Callable[[float], solvers.AbstractSolver]
@@ -108,7 +154,7 @@ class SolverCase:
     needs_loss: bool = False
     absolute: bool = False
     problem: Callable[..., Problem] = sensing_problem
-    only_entries: bool = False
+    only: str | None = None
 
     @property
     def unfit(self) -> set[str]:
@@ -140,7 +186,13 @@ def _alternating(inner: solvers.AbstractRowSolver) -> SolverCase:
     def build(scale: float) -> solvers.AlternatingMinimization:
         return solvers.AlternatingMinimization(inner, ridge=0.0 * scale)
 
-    return SolverCase(build, False, problem=completion_problem, only_entries=True)
+    message = "completes matrices from some of their entries"
+    return SolverCase(build, False, problem=completion_problem, only=message)
+
+
+def _calibration(build: Callable[[float], solvers.AbstractSolver]) -> SolverCase:
+    message = "gains are calibrated from operators.GainSensing"
+    return SolverCase(build, False, problem=gain_problem, only=message)
 
 
 SOLVERS: dict[str, SolverCase] = {
@@ -177,6 +229,11 @@ SOLVERS: dict[str, SolverCase] = {
     ),
     "alternating_minimization": _alternating(solvers.ConjugateGradient()),
     "exact_alternating_minimization": _alternating(solvers.Cholesky()),
+    "blind_gain_descent": _calibration(lambda s: solvers.BlindGainDescent(0.3 * s)),
+    "blind_gain_line_search": _calibration(lambda s: solvers.BlindGainDescent(gain_spread=0.4 * s)),
+    "alternating_calibration": _calibration(
+        lambda s: solvers.AlternatingCalibration(inner_tolerance=1e-3 * s)
+    ),
     "subgradient_method": SolverCase(lambda s: _subgradient(s), True, True, True),
     "asymmetric_subgradient_method": SolverCase(
         lambda s: solvers.AsymmetricSubgradientMethod(schedules.LossProportional(0.8 * s)),
@@ -205,6 +262,9 @@ SOLVERS: dict[str, SolverCase] = {
 
 
 def start_for(case: SolverCase, rank: int = 2, scale: float = 0.5, dtype=jnp.float64) -> Factors:
+    if case.problem is gain_problem:
+        signal = normal(8, (8, 1), dtype)
+        return Factors(1 + jnp.asarray(0.3 * scale, dtype) * normal(9, (8, 1), dtype), signal)
     if case.symmetric:
         return starts.random_symmetric(KEY, 8, rank, scale, dtype=dtype)
     return starts.random_factors(KEY, (8, 8), rank, scale, scale / 3, dtype=dtype)

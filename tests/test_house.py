@@ -8,11 +8,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of an earlier layer, or of its own.
 LAYERS = [
-    {"_arrays", "_batched", "_cgls", "_hadamard", "_lanes", "factors", "losses", "plotting"}
-    | {"progress", "results", "theory"},
+    {"_arrays", "_batched", "_cgls", "_hadamard", "_lanes", "factors", "gain_box", "losses"}
+    | {"plotting", "progress", "results", "theory"},
     {"operators"},
     {"problem"},
-    {"metrics", "problems", "row_solvers", "schedules", "starts"},
+    {"gain_model"},
+    {"calibration", "metrics", "problems", "row_solvers", "schedules", "starts"},
     {"solvers", "prediction"},
     {"solve"},
 ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import KEY, SOLVERS, SolverCase, sensing_problem, start_for
+from cases import KEY, SOLVERS, SolverCase, gain_problem, sensing_problem, start_for
 
 from recovery import (
     RESULTS,
@@ -58,6 +58,8 @@ def test_truth_is_a_fixed_point(case):
 
 
 def test_truth_with_unused_columns_is_a_fixed_point(case):
+    if case.problem is gain_problem:
+        pytest.skip("a signal and gains are one column each")
     truth, unused = problem_of(case).truth, jnp.zeros((8, 2))
     left = jnp.concatenate([truth.left, unused], axis=1)
     right = left if case.symmetric else jnp.concatenate([truth.right, unused], axis=1)
@@ -141,8 +143,8 @@ def test_follows_single_precision_data(case):
 
 
 def test_works_on_every_operator(case):
-    if case.only_entries:
-        with pytest.raises(TypeError, match="completes matrices from some of their entries"):
+    if case.only:
+        with pytest.raises(TypeError, match=case.only):
             run(case, PROBLEM)
         return
     truth = problem_of(case).truth

@@ -4,7 +4,14 @@ from recovery.operators.composed import WeightedSensing as WeightedSensing
 from recovery.operators.dense import DenseSensing as DenseSensing
 from recovery.operators.dense import PackedSymmetricSensing as PackedSymmetricSensing
 from recovery.operators.dot_test import dot_test as dot_test
+from recovery.operators.ensembles import AbstractEnsemble as AbstractEnsemble
+from recovery.operators.ensembles import DenseEnsemble as DenseEnsemble
+from recovery.operators.ensembles import MaskedFourier as MaskedFourier
+from recovery.operators.ensembles import MaskedHadamard as MaskedHadamard
+from recovery.operators.ensembles import SeededGaussianEnsemble as SeededGaussianEnsemble
+from recovery.operators.ensembles import SensorSubset as SensorSubset
 from recovery.operators.entries import EntrySampling as EntrySampling
+from recovery.operators.gains import GainSensing as GainSensing
 from recovery.operators.normal import NormalSensing as NormalSensing
 from recovery.operators.population import PopulationSensing as PopulationSensing
 from recovery.operators.rank_one import RankOneSensing as RankOneSensing

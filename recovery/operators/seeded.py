@@ -8,10 +8,9 @@ from jaxtyping import Array, Inexact, PRNGKeyArray
 from recovery._arrays import (
     HIGHEST,
     check_count,
-    check_key,
     check_matches,
     check_shape,
-    is_concrete,
+    check_threefry,
     named_stream,
 )
 from recovery.factors import Factors
@@ -54,12 +53,7 @@ class SeededGaussianSensing(AbstractOperator):
         dtype: jax.typing.DTypeLike | None = None,
         block_rows: int | None = None,
     ):
-        check_key(key)
-        if is_concrete(key) and str(jax.random.key_impl(key)) not in ("fry", "threefry2x32"):
-            raise ValueError(
-                f"key is of the kind {jax.random.key_impl(key)}, whose numbers change under vmap: "
-                "use jax.random.key(seed, impl='threefry2x32')."
-            )
+        check_threefry(key)
         check_count("num_measurements", num_measurements, low=1)
         check_shape(shape)
         if block_rows is not None:

@@ -2,6 +2,9 @@ from recovery.row_solvers import AbstractRowSolver as AbstractRowSolver
 from recovery.row_solvers import Cholesky as Cholesky
 from recovery.row_solvers import ConjugateGradient as ConjugateGradient
 from recovery.row_solvers import SketchedLeastSquares as SketchedLeastSquares
+from recovery.solvers.alternating_calibration import (
+    AlternatingCalibration as AlternatingCalibration,
+)
 from recovery.solvers.alternating_gauss_newton import (
     AlternatingGaussNewton as AlternatingGaussNewton,
 )
@@ -11,6 +14,7 @@ from recovery.solvers.alternating_minimization import (
 from recovery.solvers.base import AbstractDescent as AbstractDescent
 from recovery.solvers.base import AbstractSolver as AbstractSolver
 from recovery.solvers.base import DescentState as DescentState
+from recovery.solvers.blind_gain import BlindGainDescent as BlindGainDescent
 from recovery.solvers.gauss_newton import GaussNewtonCompletion as GaussNewtonCompletion
 from recovery.solvers.gradient_descent import (
     AsymmetricGradientDescent as AsymmetricGradientDescent,

@@ -1,0 +1,170 @@
+"""What surrounds a gain calibration: signals for known gains, and how certain the result is."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, ArrayLike, Inexact, Real
+
+from recovery._arrays import (
+    check_count,
+    check_instance,
+    check_matches,
+    check_number,
+    inexact_array,
+    matmul,
+)
+from recovery.factors import Factors
+from recovery.gain_model import GainModel
+from recovery.problem import Problem
+
+# Entries of the m x n matrix of derivatives that `uncertainty` keeps.
+_LARGEST = 2**27
+# Columns of the Hessian computed together.
+_COLUMNS = 32
+
+
+class Uncertainty(NamedTuple):
+    """Standard deviations.
+
+    Attributes:
+        gains: of each gain; of a complex one the root of the mean squared modulus.
+        signals: of each entry of each signal.
+        noise_std: of the noise on a measurement of weight one.
+    """
+
+    gains: Real[Array, " m"]
+    signals: Real[Array, "s n"]
+    noise_std: Real[Array, ""]
+
+
+def signals_for(
+    problem: Problem,
+    gains: Inexact[ArrayLike, " m"],
+    *,
+    tolerance: float = 1e-12,
+    max_steps: int = 1000,
+) -> Factors:
+    """Least squares for the signals (and offsets) of sensors whose gains are known.
+
+    What calibration is compared with: the true gains, or all one.
+
+    Args:
+        tolerance: conjugate gradients stop when their gradient has shrunk by it.
+        max_steps: of them.
+
+    Returns: the factors of these gains, as they are given, and the signals.
+    """
+    check_instance("problem", problem, Problem, "Problem(operator, measurements)")
+    check_number("tolerance", tolerance, low=0, high=1)
+    check_count("max_steps", max_steps, low=1)
+    model = GainModel.of(problem)
+    array = inexact_array("gains")(gains)
+    _, m, _ = model.operator.ensemble.shape
+    dtype = model.operator.ensemble.dtype
+    if array.shape != (m,) or array.dtype != dtype:
+        raise ValueError(
+            f"gains are {array.dtype}{list(array.shape)}, but {dtype}[{m}] is needed, one for each "
+            "sensor."
+        )
+    return _signals_for(model, array, jnp.asarray(tolerance), max_steps)
+
+
+@eqx.filter_jit
+def _signals_for(
+    model: GainModel, gains: Array, tolerance: Real[Array, ""], max_steps: int
+) -> Factors:
+    nothing = jnp.zeros_like(model.measurements)
+    signals, _ = model.fit_signals(gains, nothing, tolerance=tolerance, max_steps=max_steps)
+    return model.factors(gains, signals, model.operator.predictions(signals))
+
+
+def uncertainty(
+    problem: Problem, factors: Factors, *, noise_std: float | None = None
+) -> Uncertainty:
+    """Standard deviations of gains and signals, from the Gauss-Newton Hessian at the estimate.
+
+    For independent noise of equal variance on measurements of weight one (`w = 1 / sigma` for
+    unequal ones), to first order in the noise. Of the gains scaled to mean one, as solvers return
+    real ones; of complex gains up to their common factor (changes orthogonal to the gains). What
+    priors add is not counted: with bases, a sparsity or an active spread these are upper bounds.
+
+    The Hessian is reduced to the signals, whose number of unknowns n should allow an n x n matrix:
+    memory m n + n^2, time p m n^2.
+
+    Args:
+        noise_std: of a measurement of weight one; estimated from the residual if None, which needs
+            more measurements than unknowns.
+
+    Raises ValueError where m n or n^2 is above 2^27.
+    """
+    check_instance("problem", problem, Problem, "Problem(operator, measurements)")
+    model = GainModel.of(problem)
+    check_matches("factors", factors.struct, problem.operator.in_struct)
+    operator = model.operator
+    _, m, n = operator.ensemble.shape
+    total = operator.num_signals * n
+    if max(m, total) * total > _LARGEST:
+        raise ValueError(
+            f"{m} sensors and {total} signal entries need a matrix of {max(m, total) * total} "
+            f"entries, above {_LARGEST}: no uncertainty is offered at this size."
+        )
+    if noise_std is not None:
+        check_number("noise_std", noise_std, low=0)
+    equations = int(jnp.sum(model.square_weights > 0))
+    unknowns = total + m - 1 + (m if operator.offset else 0)
+    if noise_std is None and equations <= unknowns:
+        raise ValueError(
+            f"{equations} measurements of {unknowns} unknowns leave no residual to estimate the "
+            "noise from: give noise_std."
+        )
+    given = None if noise_std is None else jnp.asarray(noise_std)
+    return _uncertainty(model, factors, given, equations - unknowns)
+
+
+@eqx.filter_jit
+def _uncertainty(
+    model: GainModel, factors: Factors, noise_std: Array | None, degrees: int
+) -> Uncertainty:
+    gains, signals = factors.left[:, 0], model.operator.signals_of(factors)
+    x = signals.reshape(-1)
+    predictions = model.operator.predictions(signals)
+    by_gain = model.centre(model.weigh(predictions))  # derivative in each gain, of its sensor only
+    d = jnp.sum(jnp.abs(by_gain) ** 2, axis=0)
+
+    def column(j: Array) -> tuple[Array, Array]:
+        unit = (jnp.arange(x.size) == j).astype(x.dtype).reshape(signals.shape)
+        by_signal = model.seen(gains, model.operator.predictions(unit))
+        mixed = jnp.sum(by_gain.conj() * by_signal, axis=0)
+        return mixed, model.signal_gradient(gains, by_signal).reshape(-1)
+
+    mixed, square = jax.lax.map(column, jnp.arange(x.size), batch_size=min(x.size, _COLUMNS))
+    # The Hessian is [[diag(d), C], [C^H, G]], singular along (g, -x), the common factor; a term
+    # tau |x^H dx|^2 makes it regular and is projected out again below.
+    c, g = mixed.T, square.T
+    tau = (jnp.trace(g).real / jnp.sum(jnp.abs(x) ** 2)).astype(x.dtype)
+    k = c / d[:, None].astype(c.dtype)
+    schur = g - matmul(c.conj().T, k) + tau * x[:, None] * x.conj()[None, :]
+    triangle = jnp.linalg.cholesky((schur + schur.conj().T) / 2)
+    root = jsl.solve_triangular(triangle, k.conj().T, lower=True)
+    inverse_root = jsl.solve_triangular(triangle, jnp.eye(x.size, dtype=x.dtype), lower=True)
+    # Changes dg with gauge^T dg = 0 are those that keep the scale.
+    gauge = gains.conj() if jnp.iscomplexobj(gains) else jnp.ones_like(gains)
+    s = jnp.sum(gauge * gains)
+    seen = matmul(root, gauge.conj())
+    h = gauge.conj() / d.astype(gauge.dtype) + matmul(root.conj().T, seen)
+    q = jnp.sum(gauge * h).real / jnp.abs(s) ** 2
+    gain_part = 1 / d + jnp.sum(jnp.abs(root) ** 2, axis=0)
+    gain_part += jnp.abs(gains) ** 2 * q - 2 * ((gains / s).conj() * h).real
+    signal_part = jnp.sum(jnp.abs(inverse_root) ** 2, axis=0)
+    signal_part += jnp.abs(x) ** 2 * q
+    signal_part -= 2 * ((x / s).conj() * matmul(inverse_root.conj().T, seen)).real
+    if noise_std is None:
+        sigma = jnp.linalg.norm(model.residual(gains, predictions)) / degrees**0.5
+    else:
+        sigma = noise_std.astype(d.dtype)
+    return Uncertainty(
+        sigma * jnp.sqrt(gain_part), sigma * jnp.sqrt(signal_part).reshape(signals.shape), sigma
+    )

@@ -1,0 +1,189 @@
+"""Calibration problems as their solvers see them."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Inexact, Int, Real
+
+from recovery._arrays import divided, is_concrete
+from recovery._cgls import cgls
+from recovery.factors import Factors
+from recovery.operators import DenseEnsemble, GainSensing, WeightedSensing
+from recovery.problem import Problem
+
+
+class GainModel(eqx.Module):
+    """`w (g A_l x + b) = y` for gains g, signals x and, where the operator has them, offsets b.
+
+    Residuals are taken at the best offsets: `P (w g u - y)` with `u = A x` and P the projection
+    that removes from the measurements of each sensor what an offset explains.
+    """
+
+    operator: GainSensing
+    weights: Inexact[Array, "..."] | None  # (shots, m), one number, or none
+    measurements: Inexact[Array, "shots m"]
+
+    @classmethod
+    def of(cls, problem: Problem) -> "GainModel":
+        """Raises TypeError for an operator that is not `GainSensing`, weighted or not."""
+        operator, weights = problem.operator, None
+        while isinstance(operator, WeightedSensing):
+            weights = operator.weights if weights is None else weights * operator.weights
+            operator = operator.operator
+        if not isinstance(operator, GainSensing):
+            raise TypeError(
+                f"the operator is {type(operator).__name__}, but gains are calibrated from "
+                "operators.GainSensing(ensemble), which may be weighted."
+            )
+        return cls(operator, weights, problem.measurements)
+
+    @property
+    def square_weights(self) -> Real[Array, "shots m"]:
+        """`|w|^2`, 0 for what is flagged."""
+        struct = self.operator.out_struct
+        ones = jnp.ones(struct.shape, jnp.finfo(struct.dtype).dtype)
+        return ones if self.weights is None else ones * jnp.abs(self.weights) ** 2
+
+    def in_basis(self, basis: Inexact[Array, "n k"]) -> "GainModel":
+        """The model of the coefficients of signals `Z z`: `A_l Z` is computed once."""
+        operator = self.operator
+        columns = operator.ensemble.forward(basis.T)
+        reduced = GainSensing(
+            DenseEnsemble(jnp.moveaxis(columns, 0, -1)),
+            1 if operator.diverse else operator.num_signals,
+            diverse=operator.diverse,
+            offset=operator.offset,
+        )
+        return GainModel(reduced, self.weights, self.measurements)
+
+    def weigh(self, u: Inexact[Array, "_ m"]) -> Inexact[Array, "_ m"]:
+        return u if self.weights is None else self.weights * u
+
+    def weigh_adjoint(self, u: Inexact[Array, "shots m"]) -> Inexact[Array, "shots m"]:
+        return u if self.weights is None else self.weights.conj() * u
+
+    def centre(self, z: Inexact[Array, "shots m"]) -> Inexact[Array, "shots m"]:
+        """`P z`."""
+        return z - self.weigh(self._fitted_offsets(z)[None, :]) if self.operator.offset else z
+
+    def seen(
+        self, gains: Inexact[Array, " m"], predictions: Inexact[Array, "shots m"]
+    ) -> Inexact[Array, "shots m"]:
+        """`P w g u`."""
+        return self.centre(self.weigh(gains[None, :] * predictions))
+
+    def residual(
+        self, gains: Inexact[Array, " m"], predictions: Inexact[Array, "shots m"]
+    ) -> Inexact[Array, "shots m"]:
+        """`P (w g u - y)`."""
+        return self.centre(self.weigh(gains[None, :] * predictions) - self.measurements)
+
+    def signal_gradient(
+        self, gains: Inexact[Array, " m"], residual: Inexact[Array, "shots m"]
+    ) -> Inexact[Array, "s n"]:
+        """`A^H (conj(g w) r)`."""
+        return self.operator.back_to_signals(gains.conj()[None, :] * self.weigh_adjoint(residual))
+
+    def gain_gradient(
+        self, predictions: Inexact[Array, "shots m"], residual: Inexact[Array, "shots m"]
+    ) -> Inexact[Array, " m"]:
+        """`sum_l conj(w u) r`."""
+        return jnp.sum(predictions.conj() * self.weigh_adjoint(residual), axis=0)
+
+    def fit_gains(self, predictions: Inexact[Array, "shots m"]) -> Inexact[Array, " m"]:
+        """`argmin_g |P (w g u - y)|`, each sensor by itself; 0 where it sees nothing."""
+        u = self.centre(self.weigh(predictions))
+        squares = jnp.sum(jnp.abs(u) ** 2, axis=0)
+        return jnp.sum(u.conj() * self.measurements, axis=0) * _inverse(squares, u.dtype)
+
+    def fit_signals(
+        self,
+        gains: Inexact[Array, " m"],
+        predictions: Inexact[Array, "shots m"],
+        *,
+        tolerance: Real[Array, ""],
+        max_steps: int,
+    ) -> tuple[Inexact[Array, "s n"], Int[Array, ""]]:
+        """What to add to the signals behind the predictions to reach `argmin_x |P (w g A x - y)|`.
+
+        By conjugate gradients, which stop when the gradient has shrunk by the tolerance, and the
+        number of their steps.
+        """
+
+        def forward(x: Inexact[Array, "s n"]) -> Inexact[Array, "shots m"]:
+            return self.seen(gains, self.operator.predictions(x))
+
+        return cgls(
+            forward,
+            lambda residual: self.signal_gradient(gains, self.centre(residual)),
+            -self.residual(gains, predictions),
+            ridge=jnp.zeros(()),
+            tolerance=tolerance,
+            max_steps=max_steps,
+        )
+
+    def relative(
+        self, residual: Inexact[Array, "shots m"], norm: Real[Array, ""]
+    ) -> Real[Array, ""]:
+        return jnp.linalg.norm(residual) / jnp.where(norm > 0, norm, 1)
+
+    def factors(
+        self,
+        gains: Inexact[Array, " m"],
+        signals: Inexact[Array, "s n"],
+        predictions: Inexact[Array, "shots m"],
+    ) -> Factors:
+        """Gains and signals as they are, with the best offsets."""
+        unexplained = self.measurements - self.weigh(gains[None, :] * predictions)
+        offsets = self._fitted_offsets(unexplained) if self.operator.offset else None
+        return self.operator.gain_factors(gains, signals, offsets)
+
+    def normalized_factors(
+        self,
+        gains: Inexact[Array, " m"],
+        signals: Inexact[Array, "s n"],
+        predictions: Inexact[Array, "shots m"],
+    ) -> Factors:
+        """With gains of mean one (complex: of mean modulus one, the first of phase zero)."""
+        scale = gain_scale(gains)
+        return self.factors(gains / scale, signals * scale, predictions * scale)
+
+    def _fitted_offsets(self, z: Inexact[Array, "shots m"]) -> Inexact[Array, " m"]:
+        """`argmin_b |z - w b|` for each sensor."""
+        total = jnp.sum(self.square_weights, axis=0)
+        return jnp.sum(self.weigh_adjoint(z), axis=0) * _inverse(total, z.dtype)
+
+
+def _inverse(x: Real[Array, " m"], dtype: jnp.dtype) -> Inexact[Array, " m"]:
+    return divided(jnp.ones_like(x), x).astype(dtype)
+
+
+def gain_scale(gains: Inexact[Array, " m"]) -> Inexact[Array, ""]:
+    """What gains are divided by to fix their scale: their mean, if they are real.
+
+    Complex gains may average to zero: the mean of their moduli, with the phase of the first one.
+    """
+    if not jnp.iscomplexobj(gains):
+        return jnp.mean(gains)
+    first = jnp.where(gains[0] == 0, 1, gains[0])
+    return first * (jnp.mean(jnp.abs(gains)) / jnp.abs(first)).astype(first.dtype)
+
+
+def check_basis(name: str, basis: Array | None, size: int, rows: str) -> None:
+    """Refuse what is no matrix of orthonormal columns, saying by how much."""
+    if basis is None:
+        return
+    if basis.ndim != 2 or basis.shape[0] != size or basis.shape[1] > size:
+        raise ValueError(
+            f"{name} has shape {basis.shape}, but ({size}, at most {size}) is needed, a column for "
+            f"each coefficient and a row for each {rows}."
+        )
+    if not is_concrete(basis):
+        return
+    columns = np.asarray(basis)  # known now, also while something else is traced
+    distance = np.max(np.abs(columns.conj().T @ columns - np.eye(columns.shape[1])))
+    if not distance <= 1e3 * jnp.finfo(basis.dtype).eps * size**0.5:
+        raise ValueError(
+            f"{name} has columns that are not orthonormal: an entry of B^H B - I is "
+            f"{distance:.3g}; orthonormalize it by jnp.linalg.qr({name})[0]."
+        )

@@ -1,0 +1,55 @@
+"""Matrices in memory."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact, Real
+
+from recovery._arrays import HIGHEST, check_ndim, inexact_array, matmul
+from recovery.operators.ensembles.base import AbstractEnsemble
+
+
+class DenseEnsemble(AbstractEnsemble):
+    """Any matrices, kept as one stack (p, m, n).
+
+    For complex gains or signals give a complex stack.
+    """
+
+    matrices: Inexact[Array, "p m n"] = eqx.field(converter=inexact_array("matrices"))
+
+    def __check_init__(self):
+        check_ndim("matrices", self.matrices, ndim=3, needed="a stack (snapshots, sensors, signal)")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        p, m, n = self.matrices.shape
+        return p, m, n
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        return self.matrices.dtype
+
+    def forward(self, x: Inexact[Array, "s n"]) -> Inexact[Array, "s p m"]:
+        p, m, _ = self.shape
+        if len(x) == 1:  # a matrix with one column is multiplied far more slowly than a vector
+            return matmul(self._rows, x[0]).reshape(1, p, m)
+        return matmul(self._rows, x.T).T.reshape(-1, p, m)
+
+    def adjoint(self, u: Inexact[Array, "s p m"]) -> Inexact[Array, "s n"]:
+        if len(u) == 1:
+            return matmul(u.conj().reshape(-1), self._rows).conj()[None, :]
+        return matmul(u.conj().reshape(len(u), -1), self._rows).conj()
+
+    def forward_each(self, x: Inexact[Array, "p n"]) -> Inexact[Array, "p m"]:
+        return jnp.einsum("lij,lj->li", self.matrices, x, precision=HIGHEST)
+
+    def adjoint_each(self, u: Inexact[Array, "p m"]) -> Inexact[Array, "p n"]:
+        return jnp.einsum("li,lij->lj", u.conj(), self.matrices, precision=HIGHEST).conj()
+
+    @property
+    def column_norms(self) -> Real[Array, "p n"]:
+        return jnp.linalg.norm(self.matrices, axis=1)
+
+    @property
+    def _rows(self) -> Inexact[Array, "pm n"]:
+        p, m, n = self.shape
+        return self.matrices.reshape(p * m, n)

@@ -1,0 +1,192 @@
+"""Synthetic calibration problems whose truth is known."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray
+
+from recovery._arrays import (
+    check_count,
+    check_instance,
+    check_key,
+    check_matches,
+    check_number,
+    inexact_array,
+    is_concrete,
+    matmul,
+    named_stream,
+)
+from recovery.gain_model import check_basis
+from recovery.operators import AbstractEnsemble, DenseEnsemble, GainSensing
+from recovery.problem import Problem
+from recovery.problems.sensing import measure
+
+
+def blind_gain(
+    key: PRNGKeyArray,
+    *,
+    num_sensors: int | None = None,
+    signal_size: int | None = None,
+    num_snapshots: int | None = None,
+    gain_spread: float = 0.5,
+    noise_std: float = 0.0,
+    signal: Inexact[ArrayLike, "..."] | None = None,
+    gains: Inexact[ArrayLike, " m"] | None = None,
+    signal_basis: Inexact[ArrayLike, "n k"] | None = None,
+    gain_basis: Inexact[ArrayLike, "m h"] | None = None,
+    sparsity: int | None = None,
+    num_signals: int = 1,
+    offsets: Inexact[ArrayLike, " m"] | None = None,
+    ensemble: AbstractEnsemble | None = None,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> Problem:
+    """`y_l = diag(g) A_l x + noise`: m sensors of unknown gain look p times at one signal.
+
+    The truth has gains of mean one, `g = 1 + e` with e uniform, centred and scaled to
+    `max |e_i| = gain_spread` (of a complex problem uniform in the disc), and a signal of norm one,
+    uniform on the sphere. Given gains and signals are rescaled by a common factor, which leaves the
+    measurements as they are.
+
+    Args:
+        num_sensors, signal_size, num_snapshots: m, n and p; of the ensemble if that is given.
+        gain_spread: rho in [0, 1).
+        noise_std: standard deviation of Gaussian noise on the measurements.
+        signal: (n,), or (num_signals, n).
+        gains: (m,), positive, or complex and not zero.
+        signal_basis, gain_basis: matrices with orthonormal columns in whose spans the signal and
+            the gains lie; the span of gain_basis holds the constant vector.
+        sparsity: so many entries of the signal (or coefficients in signal_basis) are not zero.
+        num_signals: signals that share gains and matrices.
+        offsets: (m,), added to what each sensor measures; the operator then has offsets.
+        ensemble: the matrices; standard Gaussian ones if None.
+        dtype: real or complex, of Gaussian matrices; jax's default floating type if None.
+    """
+    check_key(key)
+    ensemble_key, gain_key, signal_key, noise_key = jax.random.split(
+        named_stream(key, "blind gain"), 4
+    )
+    if ensemble is None:
+        shape = _sizes(num_snapshots, num_sensors, signal_size)
+        ensemble = DenseEnsemble(jax.random.normal(ensemble_key, shape, dtype or float))
+    check_instance("ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices)")
+    _check_sizes(ensemble, num_snapshots, num_sensors, signal_size)
+    operator = GainSensing(ensemble, num_signals, offset=offsets is not None)
+    _, m, n = ensemble.shape
+    kind = ensemble.dtype
+    true_gains = (
+        random_gains(gain_key, m, gain_spread, basis=gain_basis, dtype=kind)
+        if gains is None
+        else _given_gains(gains, m, kind)
+    )
+    signals = (
+        _random_signals(signal_key, (num_signals, n), sparsity, signal_basis, kind)
+        if signal is None
+        else _given("signal", signal, (num_signals, n), kind)
+    )
+    if not jnp.iscomplexobj(true_gains):
+        mean = jnp.mean(true_gains)
+        true_gains, signals = true_gains / mean, signals * mean
+    b = None if offsets is None else _given("offsets", offsets, (m,), kind)
+    truth = operator.gain_factors(true_gains, signals, b)
+    return measure(noise_key, operator, truth, noise_std=noise_std)
+
+
+def random_gains(
+    key: PRNGKeyArray,
+    num_sensors: int,
+    spread: float,
+    *,
+    basis: Inexact[ArrayLike, "m h"] | None = None,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> Inexact[Array, " m"]:
+    """`1 + e` with e uniform on (-1, 1) or on the complex disc, centred, `max |e_i| = spread`.
+
+    With a basis e is projected onto its span before it is scaled.
+    """
+    check_key(key)
+    check_count("num_sensors", num_sensors, low=2)
+    check_number("gain_spread", spread, low=0, high=1)
+    dtype = jnp.zeros((), dtype or float).dtype
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        e = jax.random.ball(key, 2, shape=(num_sensors,), dtype=jnp.finfo(dtype).dtype)
+        e = jax.lax.complex(e[:, 0], e[:, 1])
+    else:
+        e = jax.random.uniform(key, (num_sensors,), dtype, -1, 1)
+    if basis is not None:
+        columns = inexact_array("gain_basis")(basis)
+        check_basis("gain_basis", columns, num_sensors, "sensor")
+        e = matmul(columns, matmul(columns.conj().T, e))
+    e = e - jnp.mean(e)
+    largest = jnp.max(jnp.abs(e))
+    return 1 + (spread / jnp.where(largest > 0, largest, 1)).astype(dtype) * e
+
+
+def _random_signals(
+    key: PRNGKeyArray,
+    shape: tuple[int, int],
+    sparsity: int | None,
+    basis: Inexact[ArrayLike, "n k"] | None,
+    dtype: jnp.dtype,
+) -> Inexact[Array, "s n"]:
+    """Of norm one, uniform on the sphere of the coefficients that are not zero."""
+    count, n = shape
+    columns = None if basis is None else inexact_array("signal_basis")(basis)
+    check_basis("signal_basis", columns, n, "entry of a signal")
+    size = n if columns is None else columns.shape[1]
+    value_key, place_key = jax.random.split(key)
+    coefficients = jax.random.normal(value_key, (count, size), dtype)
+    if sparsity is not None:
+        check_count("sparsity", sparsity, low=1)
+        if sparsity > size:
+            raise ValueError(f"sparsity is {sparsity}, but signals have {size} coefficients.")
+        rank = jnp.argsort(jax.random.uniform(place_key, (count, size)), axis=1)
+        coefficients = jnp.where(rank < sparsity, coefficients, 0)
+    norms = jnp.linalg.norm(coefficients, axis=1, keepdims=True).astype(dtype)
+    coefficients = coefficients / norms
+    return coefficients if columns is None else matmul(coefficients, columns.T)
+
+
+def _sizes(*sizes: int | None) -> tuple[int, int, int]:
+    names = ("num_snapshots", "num_sensors", "signal_size")
+    for name, size in zip(names, sizes, strict=True):
+        if size is None:
+            raise ValueError(f"give {name}, or an ensemble, which has it.")
+        check_count(name, size, low=1)
+    p, m, n = sizes
+    assert p is not None
+    assert m is not None
+    assert n is not None
+    return p, m, n
+
+
+def _check_sizes(ensemble: AbstractEnsemble, *sizes: int | None) -> None:
+    names = ("num_snapshots", "num_sensors", "signal_size")
+    for name, size, own in zip(names, sizes, ensemble.shape, strict=True):
+        if size is not None and size != own:
+            raise ValueError(f"{name} is {size}, but the ensemble has {own}: leave it out.")
+
+
+def _given(name: str, values: Any, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    array = inexact_array(name)(values)
+    if len(shape) == 2 and array.ndim == 1:
+        array = array[None, :]
+    check_matches(name, array, jax.ShapeDtypeStruct(shape, dtype))
+    return array
+
+
+def _given_gains(gains: Any, size: int, dtype: jnp.dtype) -> Inexact[Array, " m"]:
+    array = _given("gains", gains, (size,), dtype)
+    if not is_concrete(array):
+        return array
+    values = np.asarray(array)  # known now, also while something else is traced
+    complex_ones = np.iscomplexobj(values)
+    bad = np.flatnonzero(values == 0 if complex_ones else values <= 0)
+    if bad.size:
+        needed = "none may be zero" if complex_ones else "real ones must be positive"
+        raise ValueError(
+            f"gains[{bad[0]}] is {values[bad[0]]}, {bad.size} gains in all, but {needed}: "
+            "leave such sensors out, or use a complex problem for gains of any phase."
+        )
+    return array
