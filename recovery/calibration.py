@@ -90,6 +90,7 @@ def uncertainty(
     unequal ones), to first order in the noise. Of the gains scaled to mean one, as solvers return
     real ones; of complex gains up to their common factor (changes orthogonal to the gains). What
     priors add is not counted: with bases, a sparsity or an active spread these are upper bounds.
+    Where the measurements do not tell the unknowns, all are NaN, or large against the estimate.
 
     The Hessian is reduced to the signals, whose number of unknowns n should allow an n x n matrix:
     memory m n + n^2, time p m n^2.

@@ -122,6 +122,17 @@ class GainModel(eqx.Module):
             max_steps=max_steps,
         )
 
+    def best_factor(
+        self, gains: Inexact[Array, " m"], predictions: Inexact[Array, "shots m"]
+    ) -> Inexact[Array, ""]:
+        """`argmin_c |P (c w g u - y)|`; 1 where nothing is seen."""
+        seen = self.seen(gains, predictions)
+        square = jnp.vdot(seen, seen).real
+        factor = jnp.vdot(seen, self.measurements) / jnp.where(square > 0, square, 1).astype(
+            seen.dtype
+        )
+        return jnp.where(square > 0, factor, 1)
+
     def relative(
         self, residual: Inexact[Array, "shots m"], norm: Real[Array, ""]
     ) -> Real[Array, ""]:

@@ -41,6 +41,11 @@ def weighted_shots(kept):
     return Problem(weights * PROBLEM.operator, weights * PROBLEM.measurements)
 
 
+def offset_problem(weights, offset):
+    operator = operators.GainSensing(PROBLEM.operator.ensemble, offset=offset)
+    return Problem(weights * operator, weights * PROBLEM.measurements)
+
+
 def few_snapshots():
     problem = problems.blind_gain(KEY, num_sensors=8, signal_size=8, num_snapshots=1)
     return run(problem)
@@ -119,6 +124,21 @@ CASES = {
     ),
     "few equations": (few_snapshots, r"8 measurements cannot tell 15 unknowns \(8 of signals, 8"),
     "dead sensors": (lambda: run(weighted([1, 5])), r"2 sensors .*\(sensor 1, 5\).*keep_sensors"),
+    "one shot for gain and offset": (
+        lambda: run(
+            offset_problem(weights := jnp.ones((12, 8)).at[1:, 3].set(0.0), offset=True),
+            start=starts.back_projection(offset_problem(weights, offset=True)),
+        ),
+        r"1 sensors have fewer than 2 measurements of a weight above 0 \(sensor 3\)",
+    ),
+    "NaN weights": (
+        lambda: offset_problem(jnp.full((12, 8), jnp.nan), offset=False),
+        "weights hold NaN",
+    ),
+    "empty stack": (
+        lambda: operators.DenseEnsemble(jnp.ones((0, 2, 3))),
+        "at least one snapshot",
+    ),
     "flagged too much": (
         lambda: run(weighted_shots(1)),
         "8 measurements cannot tell 15 unknowns",

@@ -58,8 +58,22 @@ def test_fourth_example_completes_the_users_matrix(tmp_path, monkeypatch, capsys
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_there_are_four_examples():
-    assert len(EXAMPLES) == 4
+def test_fifth_example_finds_the_gains_of_the_users_array(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    matrices, signal = rng.standard_normal((8, 12, 9)), rng.standard_normal(9)
+    gains = rng.uniform(0.5, 1.5, 12)
+    y = gains * (matrices @ signal)
+    y[2, 3] = np.nan
+    np.savez("array.npz", A=matrices, y=y)
+    names: dict = {}
+    exec(EXAMPLES[4], names)
+    np.testing.assert_allclose(names["gains"], gains / gains.mean(), atol=1e-6)
+    assert capsys.readouterr().out
+
+
+def test_there_are_five_examples():
+    assert len(EXAMPLES) == 5
 
 
 def test_claims_are_those_that_the_figures_wrote():

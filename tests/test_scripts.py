@@ -55,6 +55,16 @@ def test_completion_benchmark_writes_its_table(tmp_path):
         assert row in out.read_text()
 
 
+def test_calibration_benchmark_writes_its_table(tmp_path):
+    out = tmp_path / "calibration.md"
+    script = ROOT / "experiments" / "benchmarks" / "calibration.py"
+    command = [sys.executable, str(script), "--quick", "--threads", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for row in ("alternating, over descent in NumPy", "lax.map, over one by one", "seeded: peak"):
+        assert row in out.read_text()
+
+
 def test_photograph_comes_close_to_its_best_approximation(tmp_path, capsys):
     out = tmp_path / "photograph.png"
     photograph.main(["--size", "24", "--rank", "2", "--out", str(out)])

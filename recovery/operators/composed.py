@@ -3,9 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Inexact, Num
 
-from recovery._arrays import check_instance, check_matches, inexact_array
+from recovery._arrays import check_instance, check_matches, inexact_array, is_concrete
 from recovery.factors import Factors
 from recovery.operators.back_projection import AbstractBackProjection, SummedBackProjection
 from recovery.operators.base import AbstractOperator
@@ -104,6 +105,11 @@ class WeightedSensing(AbstractOperator):
         self.weights = inexact_array("weights")(weights)
         needed = struct if self.weights.ndim else jax.ShapeDtypeStruct((), struct.dtype)
         check_matches("weights", self.weights, needed)
+        if is_concrete(self.weights) and not np.all(np.isfinite(self.weights)):
+            raise ValueError(
+                "weights hold NaN or infinity: give 0 where a measurement shall not count, and a "
+                "finite measurement there."
+            )
 
     @property
     def in_struct(self) -> jax.ShapeDtypeStruct:

@@ -61,6 +61,8 @@ class AlternatingCalibration(AbstractSolver):
         scale = gain_scale(gains)
         gains, signals = gains / scale, signals * scale
         predictions = model.operator.predictions(signals)
+        factor = model.best_factor(gains, predictions)
+        signals, predictions = factor * signals, factor * predictions
         norm = jnp.linalg.norm(problem.measurements)
         return AlternatingCalibrationState(
             gains=gains,

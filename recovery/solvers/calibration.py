@@ -49,12 +49,14 @@ def _check_sensors(model: GainModel) -> None:
     weights = model.square_weights
     if not is_concrete(weights):
         return
-    dead = np.flatnonzero(~np.any(np.asarray(weights) > 0, axis=0))
-    if dead.size:
-        listed = ", ".join(str(number) for number in dead[:5]) + (" ..." if dead.size > 5 else "")
+    least = 1 + model.operator.offset
+    few = np.flatnonzero(np.count_nonzero(np.asarray(weights), axis=0) < least)
+    if few.size:
+        listed = ", ".join(str(number) for number in few[:5]) + (" ..." if few.size > 5 else "")
         raise ValueError(
-            f"{dead.size} sensors have weight zero in every shot (sensor {listed}), so nothing "
-            "tells their gains: leave them out, by ensemble.keep_sensors(kept) and y[:, kept]."
+            f"{few.size} sensors have fewer than {least} measurements of a weight above 0 (sensor "
+            f"{listed}), which cannot tell their gains: leave them out, by "
+            "ensemble.keep_sensors(kept) and y[:, kept]."
         )
 
 

@@ -18,6 +18,11 @@ class DenseEnsemble(AbstractEnsemble):
 
     def __check_init__(self):
         check_ndim("matrices", self.matrices, ndim=3, needed="a stack (snapshots, sensors, signal)")
+        if 0 in self.matrices.shape:
+            raise ValueError(
+                f"matrices have shape {self.matrices.shape}, but at least one snapshot, sensor and "
+                "signal entry is needed."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
