@@ -9,6 +9,7 @@ figures: .venv/ready
 	$(BIN)/python paper_repro/overparameterized_gd.py $(SIZE)
 	$(BIN)/python paper_repro/subgradient_method.py $(SIZE)
 	$(BIN)/python paper_repro/robust_alternating_minimization.py $(SIZE)
+	$(BIN)/python paper_repro/blind_gain_calibration.py $(SIZE)
 
 photograph: .venv/ready
 	$(BIN)/python experiments/photograph.py
@@ -30,6 +31,7 @@ benchmarks: .venv/ready
 	$(BIN)/python experiments/benchmarks/sensing.py
 	$(BIN)/python experiments/benchmarks/robust.py
 	$(BIN)/python experiments/benchmarks/completion.py
+	$(BIN)/python experiments/benchmarks/calibration.py
 
 # The environment: the versions in requirements.lock, then this checkout on top.
 .venv/ready: requirements.lock pyproject.toml

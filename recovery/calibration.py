@@ -125,15 +125,38 @@ def uncertainty(
     return _uncertainty(model, factors, given, equations - unknowns)
 
 
+class _Hessian(NamedTuple):
+    """`[[diag(d), C], [C^H, G]]`, of gains and signals; singular along (g, -x), the common factor.
+
+    Its inverse on the changes that keep the scale needs d, `K = diag(d)^-1 C` and a triangular L
+    with `L L^H = G - C^H K + tau x x^H`, where the last term takes the place of the missing scale.
+    """
+
+    d: Real[Array, " m"]
+    k: Inexact[Array, "m n"]
+    triangle: Inexact[Array, "n n"]
+
+
 @eqx.filter_jit
 def _uncertainty(
     model: GainModel, factors: Factors, noise_std: Array | None, degrees: int
 ) -> Uncertainty:
     gains, signals = factors.left[:, 0], model.operator.signals_of(factors)
-    x = signals.reshape(-1)
     predictions = model.operator.predictions(signals)
+    hessian = _hessian(model, gains, signals, predictions)
+    if noise_std is None:
+        sigma = jnp.linalg.norm(model.residual(gains, predictions)) / degrees**0.5
+    else:
+        sigma = noise_std.astype(hessian.d.dtype)
+    of_gains, of_signals = _variances(hessian, gains, signals.reshape(-1))
+    return Uncertainty(
+        sigma * jnp.sqrt(of_gains), sigma * jnp.sqrt(of_signals).reshape(signals.shape), sigma
+    )
+
+
+def _hessian(model: GainModel, gains: Array, signals: Array, predictions: Array) -> _Hessian:
+    x = signals.reshape(-1)
     by_gain = model.centre(model.weigh(predictions))  # derivative in each gain, of its sensor only
-    d = jnp.sum(jnp.abs(by_gain) ** 2, axis=0)
 
     def column(j: Array) -> tuple[Array, Array]:
         unit = (jnp.arange(x.size) == j).astype(x.dtype).reshape(signals.shape)
@@ -141,31 +164,35 @@ def _uncertainty(
         mixed = jnp.sum(by_gain.conj() * by_signal, axis=0)
         return mixed, model.signal_gradient(gains, by_signal).reshape(-1)
 
-    mixed, square = jax.lax.map(column, jnp.arange(x.size), batch_size=min(x.size, _COLUMNS))
-    # The Hessian is [[diag(d), C], [C^H, G]], singular along (g, -x), the common factor; a term
-    # tau |x^H dx|^2 makes it regular and is projected out again below.
-    c, g = mixed.T, square.T
-    tau = (jnp.trace(g).real / jnp.sum(jnp.abs(x) ** 2)).astype(x.dtype)
+    rows = jax.lax.map(column, jnp.arange(x.size), batch_size=min(x.size, _COLUMNS))
+    c, g = rows[0].T, rows[1].T
+    d = jnp.sum(jnp.abs(by_gain) ** 2, axis=0)
     k = c / d[:, None].astype(c.dtype)
+    tau = (jnp.trace(g).real / jnp.sum(jnp.abs(x) ** 2)).astype(x.dtype)
     schur = g - matmul(c.conj().T, k) + tau * x[:, None] * x.conj()[None, :]
-    triangle = jnp.linalg.cholesky((schur + schur.conj().T) / 2)
+    return _Hessian(d, k, jnp.linalg.cholesky((schur + schur.conj().T) / 2))
+
+
+def _variances(
+    hessian: _Hessian, gains: Inexact[Array, " m"], x: Inexact[Array, " n"]
+) -> tuple[Real[Array, " m"], Real[Array, " n"]]:
+    """The diagonal of `Q M Q^H`, M the inverse Hessian and Q the projection along (g, -x) onto the
+    changes with `gauge^T dg = 0`, those that keep the scale."""
+    d, k, triangle = hessian
     root = jsl.solve_triangular(triangle, k.conj().T, lower=True)
-    inverse_root = jsl.solve_triangular(triangle, jnp.eye(x.size, dtype=x.dtype), lower=True)
-    # Changes dg with gauge^T dg = 0 are those that keep the scale.
+    inverse = jsl.solve_triangular(triangle, jnp.eye(x.size, dtype=x.dtype), lower=True)
     gauge = gains.conj() if jnp.iscomplexobj(gains) else jnp.ones_like(gains)
-    s = jnp.sum(gauge * gains)
+    scale = jnp.sum(gauge * gains)
     seen = matmul(root, gauge.conj())
-    h = gauge.conj() / d.astype(gauge.dtype) + matmul(root.conj().T, seen)
-    q = jnp.sum(gauge * h).real / jnp.abs(s) ** 2
-    gain_part = 1 / d + jnp.sum(jnp.abs(root) ** 2, axis=0)
-    gain_part += jnp.abs(gains) ** 2 * q - 2 * ((gains / s).conj() * h).real
-    signal_part = jnp.sum(jnp.abs(inverse_root) ** 2, axis=0)
-    signal_part += jnp.abs(x) ** 2 * q
-    signal_part -= 2 * ((x / s).conj() * matmul(inverse_root.conj().T, seen)).real
-    if noise_std is None:
-        sigma = jnp.linalg.norm(model.residual(gains, predictions)) / degrees**0.5
-    else:
-        sigma = noise_std.astype(d.dtype)
-    return Uncertainty(
-        sigma * jnp.sqrt(gain_part), sigma * jnp.sqrt(signal_part).reshape(signals.shape), sigma
+    with_gains = gauge.conj() / d.astype(gauge.dtype) + matmul(root.conj().T, seen)
+    with_signals = -matmul(inverse.conj().T, seen)
+    square = jnp.sum(gauge * with_gains).real / jnp.abs(scale) ** 2
+
+    def projected(diagonal: Array, null: Array, covariance: Array) -> Array:
+        mixed = ((null / scale).conj() * covariance).real
+        return diagonal - 2 * mixed + jnp.abs(null) ** 2 * square
+
+    return (
+        projected(1 / d + jnp.sum(jnp.abs(root) ** 2, axis=0), gains, with_gains),
+        projected(jnp.sum(jnp.abs(inverse) ** 2, axis=0), -x, with_signals),
     )

@@ -7,7 +7,10 @@ import pytest
 
 from experiments import claims, fits, runner
 
-PAPERS = ("overparameterized_gd", "robust_alternating_minimization", "subgradient_method")
+PAPERS = (
+    *("overparameterized_gd", "subgradient_method", "robust_alternating_minimization"),
+    "blind_gain_calibration",
+)
 FIGURES = [(paper, name) for paper in PAPERS for name in runner.find_figures(paper)]
 
 

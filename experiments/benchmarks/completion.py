@@ -34,7 +34,8 @@ from recovery.solvers import (
 
 @dataclass(frozen=True)
 class Sizes:
-    """n, r, condition number and p of the solves; n, m and the ranks of the single steps."""
+    """n, r, condition number and p of the solves; n, m and the ranks of the single steps; n, p and
+    the ranks of the comparison of both layouts."""
 
     size: int
     rank: int
@@ -44,11 +45,17 @@ class Sizes:
     step_entries: int
     step_ranks: tuple[int, ...]
     rounds: int
+    layouts: tuple[tuple[int, float], ...]
+    layout_ranks: tuple[int, ...]
     steps: int = 3
 
 
-FULL = Sizes(1000, 10, 20.0, 0.2, 100_000, 10_000_000, (10, 64), 3)
-QUICK = Sizes(100, 2, 5.0, 0.4, 1000, 40_000, (4,), 1)
+FULL = Sizes(
+    *(1000, 10, 20.0, 0.2, 100_000, 10_000_000, (10, 64), 3),
+    layouts=((200, 0.2), (1000, 0.2), (1000, 0.5), (1000, 0.8)),
+    layout_ranks=(5, 20),
+)
+QUICK = Sizes(*(100, 2, 5.0, 0.4, 1000, 40_000, (4,), 1), layouts=((50, 0.5),), layout_ranks=(2,))
 
 
 # Seconds to an accuracy
@@ -124,7 +131,7 @@ def numpy_scaled_descent(problem: Problem, start: Factors, target: float) -> int
 def step_rows(sizes: Sizes) -> Iterator[Row]:
     rows, cols = random_entries(sizes.step_size, sizes.step_entries)
     for rank in sizes.step_ranks:
-        for dtype in (jnp.float32, jnp.float64) if rank <= 16 else (jnp.float32,):
+        for dtype in (jnp.float32, jnp.float64):
             yield from step_rows_of(rows, cols, rank, dtype, sizes)
 
 
@@ -222,9 +229,47 @@ def implicit_steps(problem: Problem, rank: int, dtype: Any, steps: int) -> Calla
     return run
 
 
+# Both layouts of the entries
+
+
+def layout_rows(sizes: Sizes) -> Iterator[Row]:
+    """What the choice between the layouts rests on, see `EntrySampling`."""
+    for size, fraction in sizes.layouts:
+        for rank in sizes.layout_ranks:
+            calls, compiling = {}, {}
+            for name, dense in (("dense mask", True), ("padded rows", False)):
+                call = layout_steps(size, fraction, rank, dense, sizes.steps)
+                compiling[name] = measuring.timed(call, 1)[0]
+                calls[name] = call
+            times = interleaved(calls, sizes.rounds)
+            once = ", ".join(
+                f"{name} {compiling[name] - np.median(times[name].wall):.1f} s" for name in calls
+            )
+            yield Row(
+                f"n={size}, p={fraction:g}, k={rank}, float64: one step with a dense mask over one "
+                "with padded rows",
+                f"{ratio_text(times, 'dense mask', 'padded rows', sizes.steps)}; compiling {once}",
+                "",
+            )
+
+
+def layout_steps(size: int, fraction: float, rank: int, dense: bool, steps: int) -> Callable:
+    problem = problems.matrix_completion(
+        jax.random.key(4),
+        shape=(size, size),
+        rank=rank,
+        num_observed=round(fraction * size**2),
+        dense=dense,
+    )
+    start = starts.random_factors(jax.random.key(2), (size, size), rank, 1.0)
+    solver = AlternatingMinimization(ConjugateGradient(0.0, max_steps=5))
+    return lambda: solve(problem, solver, start, max_steps=steps)
+
+
 def rows(quick: bool) -> Iterator[Row]:
     sizes = QUICK if quick else FULL
     yield from solve_rows(sizes)
+    yield from layout_rows(sizes)
     yield from step_rows(sizes)
 
 
