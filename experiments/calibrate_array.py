@@ -144,8 +144,8 @@ def keep_support(problem: Problem, factors: Factors) -> tuple[Problem, Factors, 
     signals = model.operator.signals_of(factors)
     support = np.flatnonzero(np.any(np.asarray(signals) != 0, axis=0))
     model = model.in_basis(jnp.eye(signals.shape[1], dtype=signals.dtype)[:, support])
-    left = factors.left  # its last column holds the offsets, if there are any
-    factors = model.operator.gain_factors(left[:, 0], signals[:, support], left[:, -1])
+    offsets = factors.left[:, 1] if model.operator.offset else None
+    factors = model.operator.gain_factors(factors.left[:, 0], signals[:, support], offsets)
     return weighted(model.operator, model.weights, model.measurements), factors, support
 
 

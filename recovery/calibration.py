@@ -1,18 +1,20 @@
 """What surrounds a gain calibration: signals for known gains, and how certain the result is."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
-from jaxtyping import Array, ArrayLike, Inexact, Real
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Inexact, Real
 
 from recovery._arrays import (
     check_count,
     check_instance,
     check_matches,
     check_number,
+    divided,
     inexact_array,
     matmul,
 )
@@ -32,7 +34,8 @@ class Uncertainty(NamedTuple):
     Attributes:
         gains: of each gain; of a complex one the root of the mean squared modulus.
         signals: of each entry of each signal.
-        noise_std: of the noise on a measurement of weight one.
+        noise_std: of the noise on a measurement of weight one; estimated from a fit with priors it
+            is too large, as measurements are then counted against all unknowns.
     """
 
     gains: Real[Array, " m"]
@@ -87,10 +90,11 @@ def uncertainty(
     """Standard deviations of gains and signals, from the Gauss-Newton Hessian at the estimate.
 
     For independent noise of equal variance on measurements of weight one (`w = 1 / sigma` for
-    unequal ones), to first order in the noise. Of the gains scaled to mean one, as solvers return
-    real ones; of complex gains up to their common factor (changes orthogonal to the gains). What
+    unequal ones), to first order in the noise. In the scale of `factors`: real gains with their
+    mean held fixed, complex ones up to their common factor (changes orthogonal to the gains). What
     priors add is not counted: with bases, a sparsity or an active spread these are upper bounds.
-    Where the measurements do not tell the unknowns, all are NaN, or large against the estimate.
+    Where the measurements do not tell the unknowns, all are NaN, or large against the estimate; a
+    sensor of which nothing is used is NaN alone.
 
     The Hessian is reduced to the signals, whose number of unknowns n should allow an n x n matrix:
     memory m n + n^2, time p m n^2.
@@ -102,9 +106,15 @@ def uncertainty(
     Raises ValueError where m n or n^2 is above 2^27.
     """
     check_instance("problem", problem, Problem, "Problem(operator, measurements)")
+    check_instance("factors", factors, Factors, "the value of a solution")
     model = GainModel.of(problem)
     check_matches("factors", factors.struct, problem.operator.in_struct)
     operator = model.operator
+    if factors.rank != 1 + operator.offset:
+        raise ValueError(
+            f"factors have {factors.rank} columns, but gains and signals are factors of "
+            f"{1 + operator.offset}: give the value of a solution."
+        )
     _, m, n = operator.ensemble.shape
     total = operator.num_signals * n
     if max(m, total) * total > _LARGEST:
@@ -114,15 +124,25 @@ def uncertainty(
         )
     if noise_std is not None:
         check_number("noise_std", noise_std, low=0)
-    equations = int(jnp.sum(model.square_weights > 0))
-    unknowns = total + m - 1 + (m if operator.offset else 0)
-    if noise_std is None and equations <= unknowns:
+        return _uncertainty(model, factors, jnp.asarray(noise_std))
+    if model.used is not None:
+        _check_spare(model.used, total, operator.offset)
+    return _uncertainty(model, factors, None)
+
+
+def _check_spare(used: Bool[np.ndarray, "shots m"], signal_unknowns: int, offset: bool) -> None:
+    spare = _degrees(used, signal_unknowns, offset)
+    if spare <= 0:
         raise ValueError(
-            f"{equations} measurements of {unknowns} unknowns leave no residual to estimate the "
-            "noise from: give noise_std."
+            f"{np.count_nonzero(used)} measurements leave {spare} beyond the unknowns, no residual "
+            "to estimate the noise from: give noise_std."
         )
-    given = None if noise_std is None else jnp.asarray(noise_std)
-    return _uncertainty(model, factors, given, equations - unknowns)
+
+
+def _degrees(used: Any, signal_unknowns: int, offset: bool) -> Any:
+    """Measurements that are used less the unknowns that they tell; arrays of NumPy or of jax."""
+    gains = used.any(axis=0).sum()
+    return used.sum() - signal_unknowns - (1 + offset) * gains + 1
 
 
 class _Hessian(NamedTuple):
@@ -138,14 +158,14 @@ class _Hessian(NamedTuple):
 
 
 @eqx.filter_jit
-def _uncertainty(
-    model: GainModel, factors: Factors, noise_std: Array | None, degrees: int
-) -> Uncertainty:
+def _uncertainty(model: GainModel, factors: Factors, noise_std: Array | None) -> Uncertainty:
     gains, signals = factors.left[:, 0], model.operator.signals_of(factors)
     predictions = model.operator.predictions(signals)
     hessian = _hessian(model, gains, signals, predictions)
     if noise_std is None:
-        sigma = jnp.linalg.norm(model.residual(gains, predictions)) / degrees**0.5
+        spare = _degrees(model.square_weights > 0, signals.size, model.operator.offset)
+        square = jnp.sum(jnp.abs(model.residual(gains, predictions)) ** 2)
+        sigma = jnp.sqrt(square / spare.astype(square.dtype))
     else:
         sigma = noise_std.astype(hessian.d.dtype)
     of_gains, of_signals = _variances(hessian, gains, signals.reshape(-1))
@@ -167,7 +187,7 @@ def _hessian(model: GainModel, gains: Array, signals: Array, predictions: Array)
     rows = jax.lax.map(column, jnp.arange(x.size), batch_size=min(x.size, _COLUMNS))
     c, g = rows[0].T, rows[1].T
     d = jnp.sum(jnp.abs(by_gain) ** 2, axis=0)
-    k = c / d[:, None].astype(c.dtype)
+    k = c * divided(jnp.ones_like(d), d)[:, None].astype(c.dtype)
     tau = (jnp.trace(g).real / jnp.sum(jnp.abs(x) ** 2)).astype(x.dtype)
     schur = g - matmul(c.conj().T, k) + tau * x[:, None] * x.conj()[None, :]
     return _Hessian(d, k, jnp.linalg.cholesky((schur + schur.conj().T) / 2))
@@ -181,10 +201,12 @@ def _variances(
     d, k, triangle = hessian
     root = jsl.solve_triangular(triangle, k.conj().T, lower=True)
     inverse = jsl.solve_triangular(triangle, jnp.eye(x.size, dtype=x.dtype), lower=True)
+    inverse_d = divided(jnp.ones_like(d), d)  # 0 for sensors of which nothing is used
     gauge = gains.conj() if jnp.iscomplexobj(gains) else jnp.ones_like(gains)
+    gauge = jnp.where(d > 0, gauge, 0)
     scale = jnp.sum(gauge * gains)
     seen = matmul(root, gauge.conj())
-    with_gains = gauge.conj() / d.astype(gauge.dtype) + matmul(root.conj().T, seen)
+    with_gains = gauge.conj() * inverse_d.astype(gauge.dtype) + matmul(root.conj().T, seen)
     with_signals = -matmul(inverse.conj().T, seen)
     square = jnp.sum(gauge * with_gains).real / jnp.abs(scale) ** 2
 
@@ -192,7 +214,8 @@ def _variances(
         mixed = ((null / scale).conj() * covariance).real
         return diagonal - 2 * mixed + jnp.abs(null) ** 2 * square
 
+    of_gains = projected(inverse_d + jnp.sum(jnp.abs(root) ** 2, axis=0), gains, with_gains)
     return (
-        projected(1 / d + jnp.sum(jnp.abs(root) ** 2, axis=0), gains, with_gains),
+        jnp.where(d > 0, of_gains, jnp.nan),
         projected(jnp.sum(jnp.abs(inverse) ** 2, axis=0), -x, with_signals),
     )

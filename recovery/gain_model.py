@@ -1,14 +1,15 @@
 """Calibration problems as their solvers see them."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Inexact, Int, Real
+from jaxtyping import Array, Bool, Inexact, Int, Real
 
-from recovery._arrays import divided, is_concrete
+from recovery._arrays import check_instance, divided, is_concrete
 from recovery._cgls import cgls
 from recovery.factors import Factors
-from recovery.operators import DenseEnsemble, GainSensing, WeightedSensing
+from recovery.operators import AbstractEnsemble, DenseEnsemble, GainSensing, WeightedSensing
 from recovery.problem import Problem
 
 
@@ -38,6 +39,16 @@ class GainModel(eqx.Module):
         return cls(operator, weights, problem.measurements)
 
     @property
+    def used(self) -> Bool[np.ndarray, "shots m"] | None:
+        """Where weights are not zero; None if they are not known now."""
+        shape = self.operator.out_struct.shape
+        if self.weights is None:
+            return np.ones(shape, bool)
+        if not is_concrete(self.weights):
+            return None
+        return np.broadcast_to(np.asarray(self.weights) != 0, shape)
+
+    @property
     def square_weights(self) -> Real[Array, "shots m"]:
         """`|w|^2`, 0 for what is flagged."""
         struct = self.operator.out_struct
@@ -45,11 +56,14 @@ class GainModel(eqx.Module):
         return ones if self.weights is None else ones * jnp.abs(self.weights) ** 2
 
     def in_basis(self, basis: Inexact[Array, "n k"]) -> "GainModel":
-        """The model of the coefficients of signals `Z z`: `A_l Z` is computed once."""
+        """The model of the coefficients of signals `Z z`: the matrices `A_l Z` are stored."""
+        columns = self.operator.ensemble.forward(basis.T)
+        return self.with_ensemble(DenseEnsemble(jnp.moveaxis(columns, 0, -1)))
+
+    def with_ensemble(self, ensemble: AbstractEnsemble) -> "GainModel":
         operator = self.operator
-        columns = operator.ensemble.forward(basis.T)
         reduced = GainSensing(
-            DenseEnsemble(jnp.moveaxis(columns, 0, -1)),
+            ensemble,
             1 if operator.diverse else operator.num_signals,
             diverse=operator.diverse,
             offset=operator.offset,
@@ -133,10 +147,13 @@ class GainModel(eqx.Module):
         )
         return jnp.where(square > 0, factor, 1)
 
-    def relative(
-        self, residual: Inexact[Array, "shots m"], norm: Real[Array, ""]
+    def relative_residual(
+        self, gains: Inexact[Array, " m"], predictions: Inexact[Array, "shots m"]
     ) -> Real[Array, ""]:
-        return jnp.linalg.norm(residual) / jnp.where(norm > 0, norm, 1)
+        """`|P (w g u - y)| / |y|`."""
+        norm = jnp.linalg.norm(self.measurements)
+        residual = jnp.linalg.norm(self.residual(gains, predictions))
+        return residual / jnp.where(norm > 0, norm, 1)
 
     def factors(
         self,
@@ -180,14 +197,22 @@ def gain_scale(gains: Inexact[Array, " m"]) -> Inexact[Array, ""]:
     return first * (jnp.mean(jnp.abs(gains)) / jnp.abs(first)).astype(first.dtype)
 
 
-def check_basis(name: str, basis: Array | None, size: int, rows: str) -> None:
+def check_basis(
+    name: str, basis: Array | None, size: int, rows: str, dtype: jax.typing.DTypeLike
+) -> None:
     """Refuse what is no matrix of orthonormal columns, saying by how much."""
     if basis is None:
         return
-    if basis.ndim != 2 or basis.shape[0] != size or basis.shape[1] > size:
+    check_instance(name, basis, jax.Array, "a matrix of numbers")
+    if basis.ndim != 2 or basis.shape[0] != size or not 1 <= basis.shape[1] <= size:
         raise ValueError(
-            f"{name} has shape {basis.shape}, but ({size}, at most {size}) is needed, a column for "
+            f"{name} has shape {basis.shape}, but ({size}, 1 to {size}) is needed, a column for "
             f"each coefficient and a row for each {rows}."
+        )
+    if basis.dtype != dtype:
+        raise TypeError(
+            f"{name} has dtype {basis.dtype}, but the operator works in {jnp.dtype(dtype)}: cast "
+            f"it with .astype('{jnp.dtype(dtype)}')."
         )
     if not is_concrete(basis):
         return
@@ -197,4 +222,20 @@ def check_basis(name: str, basis: Array | None, size: int, rows: str) -> None:
         raise ValueError(
             f"{name} has columns that are not orthonormal: an entry of B^H B - I is "
             f"{distance:.3g}; orthonormalize it by jnp.linalg.qr({name})[0]."
+        )
+
+
+def check_gain_basis(basis: Array | None, num_sensors: int, dtype: jax.typing.DTypeLike) -> None:
+    """As `check_basis`; and refuse one that cannot stand for gains that are all one."""
+    check_basis("gain_basis", basis, num_sensors, "sensor", dtype)
+    if basis is None or not is_concrete(basis):
+        return
+    columns = np.asarray(basis)
+    one = np.ones(len(columns))
+    distance = np.linalg.norm(one - columns @ (columns.conj().T @ one)) / len(columns) ** 0.5
+    if distance > 1e-3:
+        raise ValueError(
+            "gain_basis does not hold the constant vector, so gains cannot have mean one: it is "
+            f"{distance:.3g} of its length away; put jnp.ones((m, 1)) in front of the columns and "
+            "orthonormalize them by jnp.linalg.qr."
         )

@@ -34,7 +34,8 @@ def loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`1/(2m) |A(left right^T) - y|^2`, half the mean squared residual.
 
     For sampled entries the mean is multiplied by n1 n2, so that it estimates half the squared error
-    of the whole matrix (`isometry_factor` of the operator); so is the absolute loss.
+    of the whole matrix (`isometry_factor` of the operator); for gains the sum is divided by the
+    shots of a signal. So is the absolute loss.
     """
     return SQUARED.mean(SQUARED.norm(_residual(problem, factors)), _divisor(problem))
 

@@ -150,11 +150,11 @@ def sign_spectral(
 
 
 def back_projection(problem: Problem) -> Factors:
-    """Unit gains, and the signals `1/(mp) sum_l A_l^T y_l`: the start of gain calibration.
+    """Unit gains, and the signals `1/(mp) sum_l A_l^H y_l`: the start of gain calibration.
 
     On average over random matrices the signals are the true ones, for gains of mean one. Weighted
     measurements count by their weights; offsets begin at the mean of what is left. For gains whose
-    mean is near zero, such as random phases, take `spectral(problem, 1)`.
+    mean is near zero, such as random phases, take `spectral(problem, 1)` (rank 2 with offsets).
 
     Raises TypeError for a problem whose operator is not `GainSensing`.
 

@@ -155,8 +155,9 @@ def test_both_reach_the_least_squares_solution_of_noisy_data(solver):
 def weighted(**options):
     """A tenth of the measurements grossly wrong and flagged, the others weighted unequally."""
     case = problem(**options)
-    flags = jax.random.bernoulli(jax.random.fold_in(KEY, 6), 0.1, (P, M))
-    weights = jnp.where(flags, 0.0, jnp.linspace(0.5, 2, P * M).reshape(P, M))
+    shape = case.measurements.shape
+    flags = jax.random.bernoulli(jax.random.fold_in(KEY, 6), 0.1, shape)
+    weights = jnp.where(flags, 0.0, jnp.linspace(0.5, 2, flags.size).reshape(shape))
     y = jnp.where(flags, 1e3, case.measurements)
     return Problem(weights * case.operator, weights * y, case.truth)
 
@@ -265,6 +266,64 @@ def test_matrices_may_have_any_scale(scale):
     scaled = Problem(operators.GainSensing(ensemble), case.measurements, truth)
     for solver in (LINE_SEARCH, ALTERNATING):
         assert metrics.relative_error(scaled, run(scaled, solver).value) < 1e-8
+
+
+def test_a_start_of_the_opposite_sign_is_the_same_start():
+    case = problem()
+    start = starts.back_projection(case)
+    one, other = (run(case, LINE_SEARCH, Factors(c * start.left, c * start.right)) for c in (1, -1))
+    np.testing.assert_allclose(one.value.left, other.value.left, rtol=1e-12)
+
+
+def test_fixed_steps_do_not_see_the_scale_of_a_complex_start():
+    case = problem(dtype=jnp.complex128)
+    start = starts.back_projection(case)
+    scaled = Factors(10 * start.left, start.right / 10)
+    solver = solvers.BlindGainDescent(0.3)
+    one, other = (run(case, solver, s, max_steps=50).value for s in (start, scaled))
+    np.testing.assert_allclose(one.matrix, other.matrix, rtol=1e-9)
+
+
+def test_gains_of_any_start_end_in_the_span_of_their_basis():
+    b = gain_basis(9, M, 4)
+    case = problem(gain_basis=b)
+    start = starts.back_projection(case)
+    outside = Factors(start.left + 0.1 * normal(10, (M, 1)), start.right)
+    solver = solvers.BlindGainDescent(tolerance=1e-10, gain_basis=b)
+    assert metrics.relative_error(case, run(case, solver, outside).value) < 1e-8
+
+
+def test_a_dead_sensor_stays_at_one_where_it_cannot_be_refused():
+    case = problem()
+    weights = jnp.ones((P, M)).at[:, 3].set(0.0)
+
+    def calibrate(weights):
+        flagged = Problem(weights * case.operator, weights * case.measurements)
+        return run(flagged, throw=False).value.left
+
+    gains = jax.jit(calibrate)(weights)
+    np.testing.assert_allclose(gains[3], 1, rtol=1e-12)
+    expected = jnp.delete(case.truth.left[:, 0], 3)
+    ratio = jnp.delete(gains[:, 0], 3) / expected
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["hadamard", "fourier", "subset"])
+def test_fast_and_chosen_matrices_are_drawn_inside_compiled_trials(name):
+    draw = {
+        "hadamard": lambda key: operators.MaskedHadamard.random(key, P, 16, N),
+        "fourier": lambda key: operators.MaskedFourier.random(key, P, (3, 3), (4, 4)),
+        "subset": lambda key: operators.SeededGaussianEnsemble(key, P, 16, N).keep_sensors(
+            jax.random.permutation(key, 16)[:M]
+        ),
+    }[name]
+
+    @jax.jit
+    def trial(key):
+        case = problems.blind_gain(key, ensemble=draw(key), gain_spread=0.3)
+        return metrics.relative_error(case, run(case, throw=False).value)
+
+    assert trial(KEY) < 1e-8
 
 
 def test_no_metric_sees_the_common_factor():
@@ -406,3 +465,30 @@ def test_recursion_for_the_predictions_does_not_drift():
     state = run(case, solver, max_steps=2000).state
     exact = case.operator.predictions(state.signals)
     np.testing.assert_allclose(state.predictions, exact, rtol=1e-13, atol=1e-14)
+
+
+def test_uncertainty_knows_weights_signals_and_dead_sensors():
+    case = weighted(num_signals=2)
+    weights = case.operator.weights.at[:, 3].set(0.0)
+    flagged = Problem(weights * case.operator.operator, case.measurements.at[:, 3].set(0.0))
+    found = calibration.uncertainty(flagged, case.truth, noise_std=0.1)
+    assert jnp.isnan(found.gains[3])
+    compiled = jax.jit(lambda p: calibration.uncertainty(p, case.truth, noise_std=0.1))(flagged)
+    np.testing.assert_allclose(compiled.gains, found.gains, rtol=1e-10)
+    # By the pseudoinverse of the whole Hessian, without the dead sensor.
+    model = GainModel.of(flagged)
+    size = M + 2 * N
+
+    def residual(z):
+        return model.residual(z[:M], model.operator.predictions(z[M:].reshape(2, N))).reshape(-1)
+
+    z = jnp.concatenate([case.truth.left[:, 0], case.truth.right[:, 0]])
+    kept = np.delete(np.arange(size), 3)
+    columns = np.asarray(jax.jacobian(residual)(z))[:, kept]
+    inverse = np.linalg.pinv(columns.T @ columns)
+    null = np.concatenate([z[:M], -z[M:]])[kept]
+    gauge = (kept < M).astype(float)
+    project = np.eye(len(kept)) - np.outer(null, gauge) / (gauge @ null)
+    expected = 0.1 * np.sqrt(np.diag(project @ inverse @ project.T))
+    np.testing.assert_allclose(np.delete(found.gains, 3), expected[: M - 1], rtol=1e-8)
+    np.testing.assert_allclose(found.signals.reshape(-1), expected[M - 1 :], rtol=1e-8)

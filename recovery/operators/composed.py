@@ -102,7 +102,7 @@ class WeightedSensing(AbstractOperator):
         if isinstance(weights, int | float | complex):  # takes the dtype of the operator
             self.weights = jnp.asarray(weights, struct.dtype)
             return
-        self.weights = inexact_array("weights")(weights)
+        self.weights = _in_complex(inexact_array("weights")(weights), struct.dtype)
         needed = struct if self.weights.ndim else jax.ShapeDtypeStruct((), struct.dtype)
         check_matches("weights", self.weights, needed)
         if is_concrete(self.weights) and not np.all(np.isfinite(self.weights)):
@@ -145,6 +145,12 @@ class WeightedSensing(AbstractOperator):
     @property
     def isometry_factor(self) -> float:
         return self.operator.isometry_factor
+
+
+def _in_complex(weights: Array, dtype: jnp.dtype) -> Array:
+    """Real weights of a complex operator of the same precision as complex numbers."""
+    real = jnp.finfo(dtype).dtype
+    return weights.astype(dtype) if weights.dtype == real else weights
 
 
 def check_composable(operator: AbstractOperator) -> None:

@@ -48,6 +48,10 @@ class GainSensing(AbstractOperator):
             "ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices), (p, m, n)"
         )
         check_count("num_signals", num_signals, low=1)
+        if not isinstance(diverse, bool) or not isinstance(offset, bool):
+            raise TypeError(
+                f"diverse is {diverse!r} and offset {offset!r}: True or False is needed."
+            )
         if diverse and num_signals not in (1, ensemble.shape[0]):
             raise ValueError(
                 f"{num_signals} signals were announced, but with diverse=True each of the "
@@ -120,10 +124,23 @@ class GainSensing(AbstractOperator):
         offsets: Inexact[Array, " m"] | None = None,
     ) -> Factors:
         """The factors that stand for gains, signals and, where the operator has them, offsets."""
+        _, m, n = self.ensemble.shape
+        for name, array, shape in (
+            ("gains", gains, (m,)),
+            ("signals", signals, (self.num_signals, n)),
+            *((("offsets", offsets, (m,)),) if offsets is not None else ()),
+        ):
+            if array.shape != shape:
+                raise ValueError(f"{name} have shape {array.shape}, but {shape} is needed.")
+        if self.offset != (offsets is not None):
+            raise ValueError(
+                "the operator has offsets: give them."
+                if self.offset
+                else "offsets were given: use GainSensing(ensemble, offset=True)."
+            )
         right = signals.reshape(-1, 1)
-        if not self.offset:
+        if offsets is None:
             return Factors(gains[:, None], right)
-        assert offsets is not None
         constant = jnp.zeros((len(right) + 1, 1), right.dtype).at[-1].set(1)
         right = jnp.concatenate([right, jnp.zeros((1, 1), right.dtype)])
         return Factors(

@@ -5,20 +5,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray, Real
 
 from recovery._arrays import (
     check_count,
     check_instance,
     check_key,
-    check_matches,
     check_number,
     inexact_array,
     is_concrete,
     matmul,
     named_stream,
 )
-from recovery.gain_model import check_basis
+from recovery.gain_model import check_basis, check_gain_basis
 from recovery.operators import AbstractEnsemble, DenseEnsemble, GainSensing
 from recovery.problem import Problem
 from recovery.problems.sensing import measure
@@ -30,7 +29,7 @@ def blind_gain(
     num_sensors: int | None = None,
     signal_size: int | None = None,
     num_snapshots: int | None = None,
-    gain_spread: float = 0.5,
+    gain_spread: float | Real[Array, ""] = 0.5,
     noise_std: float = 0.0,
     signal: Inexact[ArrayLike, "..."] | None = None,
     gains: Inexact[ArrayLike, " m"] | None = None,
@@ -46,8 +45,8 @@ def blind_gain(
 
     The truth has gains of mean one, `g = 1 + e` with e uniform, centred and scaled to
     `max |e_i| = gain_spread` (of a complex problem uniform in the disc), and a signal of norm one,
-    uniform on the sphere. Given gains and signals are rescaled by a common factor, which leaves the
-    measurements as they are.
+    uniform on the sphere. Given real gains are scaled to mean one and the signals by the inverse
+    factor, which leaves the measurements as they are.
 
     Args:
         num_sensors, signal_size, num_snapshots: m, n and p; of the ensemble if that is given.
@@ -72,19 +71,18 @@ def blind_gain(
         ensemble = DenseEnsemble(jax.random.normal(ensemble_key, shape, dtype or float))
     check_instance("ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices)")
     _check_sizes(ensemble, num_snapshots, num_sensors, signal_size)
+    _check_conflicts(ensemble, dtype, signal, sparsity, signal_basis, gains, gain_basis)
     operator = GainSensing(ensemble, num_signals, offset=offsets is not None)
     _, m, n = ensemble.shape
     kind = ensemble.dtype
-    true_gains = (
-        random_gains(gain_key, m, gain_spread, basis=gain_basis, dtype=kind)
-        if gains is None
-        else _given_gains(gains, m, kind)
-    )
-    signals = (
-        _random_signals(signal_key, (num_signals, n), sparsity, signal_basis, kind)
-        if signal is None
-        else _given("signal", signal, (num_signals, n), kind)
-    )
+    if gains is None:
+        true_gains = random_gains(gain_key, m, gain_spread, basis=gain_basis, dtype=kind)
+    else:
+        true_gains = _given_gains(gains, m, kind)
+    if signal is None:
+        signals = _random_signals(signal_key, (num_signals, n), sparsity, signal_basis, kind)
+    else:
+        signals = _given("signal", signal, (num_signals, n), kind)
     if not jnp.iscomplexobj(true_gains):
         mean = jnp.mean(true_gains)
         true_gains, signals = true_gains / mean, signals * mean
@@ -96,7 +94,7 @@ def blind_gain(
 def random_gains(
     key: PRNGKeyArray,
     num_sensors: int,
-    spread: float,
+    spread: float | Real[Array, ""],
     *,
     basis: Inexact[ArrayLike, "m h"] | None = None,
     dtype: jax.typing.DTypeLike | None = None,
@@ -107,7 +105,7 @@ def random_gains(
     """
     check_key(key)
     check_count("num_sensors", num_sensors, low=2)
-    check_number("gain_spread", spread, low=0, high=1)
+    check_number("the spread of the gains", spread, low=0, high=1)
     dtype = jnp.zeros((), dtype or float).dtype
     if jnp.issubdtype(dtype, jnp.complexfloating):
         e = jax.random.ball(key, 2, shape=(num_sensors,), dtype=jnp.finfo(dtype).dtype)
@@ -116,7 +114,7 @@ def random_gains(
         e = jax.random.uniform(key, (num_sensors,), dtype, -1, 1)
     if basis is not None:
         columns = inexact_array("gain_basis")(basis)
-        check_basis("gain_basis", columns, num_sensors, "sensor")
+        check_gain_basis(columns, num_sensors, dtype)
         e = matmul(columns, matmul(columns.conj().T, e))
     e = e - jnp.mean(e)
     largest = jnp.max(jnp.abs(e))
@@ -133,7 +131,7 @@ def _random_signals(
     """Of norm one, uniform on the sphere of the coefficients that are not zero."""
     count, n = shape
     columns = None if basis is None else inexact_array("signal_basis")(basis)
-    check_basis("signal_basis", columns, n, "entry of a signal")
+    check_basis("signal_basis", columns, n, "entry of a signal", dtype)
     size = n if columns is None else columns.shape[1]
     value_key, place_key = jax.random.split(key)
     coefficients = jax.random.normal(value_key, (count, size), dtype)
@@ -168,11 +166,38 @@ def _check_sizes(ensemble: AbstractEnsemble, *sizes: int | None) -> None:
             raise ValueError(f"{name} is {size}, but the ensemble has {own}: leave it out.")
 
 
+def _check_conflicts(
+    ensemble: AbstractEnsemble,
+    dtype: jax.typing.DTypeLike | None,
+    signal: Any,
+    sparsity: Any,
+    signal_basis: Any,
+    gains: Any,
+    gain_basis: Any,
+) -> None:
+    """Refuse arguments of which one would be ignored."""
+    for given, name, others in (
+        (signal, "signal", {"sparsity": sparsity, "signal_basis": signal_basis}),
+        (gains, "gains", {"gain_basis": gain_basis}),
+    ):
+        for other, value in others.items():
+            if given is not None and value is not None:
+                raise ValueError(f"{name} and {other} were both given: give one of them.")
+    if dtype is not None and jnp.zeros((), dtype).dtype != ensemble.dtype:
+        raise TypeError(
+            f"dtype {jnp.dtype(dtype)} was asked for, but the ensemble works in {ensemble.dtype}: "
+            "leave dtype out."
+        )
+
+
 def _given(name: str, values: Any, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
     array = inexact_array(name)(values)
     if len(shape) == 2 and array.ndim == 1:
         array = array[None, :]
-    check_matches(name, array, jax.ShapeDtypeStruct(shape, dtype))
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(
+            f"{name} is {array.dtype}{list(array.shape)}, but {dtype}{list(shape)} is needed."
+        )
     return array
 
 

@@ -10,27 +10,30 @@ from recovery._arrays import check_count, check_number, real_scalar
 from recovery.factors import Factors
 from recovery.gain_model import GainModel, gain_scale
 from recovery.problem import Problem
-from recovery.results import RESULTS
-from recovery.solvers.base import AbstractSolver, tolerance_array
-from recovery.solvers.calibration import check_calibration
+from recovery.solvers.base import tolerance_array
+from recovery.solvers.calibration import (
+    AbstractCalibration,
+    AbstractCalibrationState,
+    check_calibration,
+    scaled_start,
+)
 
 
-class AlternatingCalibrationState(eqx.Module):
+class AlternatingCalibrationState(AbstractCalibrationState):
     gains: Inexact[Array, " m"]
     signals: Inexact[Array, "s n"]
     predictions: Inexact[Array, "shots m"]  # A x, without gains
     relative_residual: Real[Array, ""]
-    measurement_norm: Real[Array, ""]
     inner_steps: Int[Array, ""]  # of the last step
     step: Int[Array, ""]
 
 
-class AlternatingCalibration(AbstractSolver):
+class AlternatingCalibration(AbstractCalibration):
     """`x <- argmin |w (g A x) - y|^2`, then each gain by least squares, then a common scale.
 
     Signals by conjugate gradients from the previous ones. Fewer steps than `BlindGainDescent`, each
     of them `2 + 2 * inner steps` passes over the ensemble. Real gains keep mean one, complex ones
-    mean modulus one; weights and offsets as the problem has them.
+    mean modulus one; weights and offsets as the problem has them. Knows no bases and no sparsity.
 
     Args:
         tolerance: stop when `|A(g x^T) - y| / |y|` is below it; 0 means never.
@@ -57,19 +60,15 @@ class AlternatingCalibration(AbstractSolver):
     ) -> AlternatingCalibrationState:
         assert start is not None  # validate has refused it
         model = GainModel.of(problem)
-        gains, signals = start.left[:, 0], model.operator.signals_of(start)
-        scale = gain_scale(gains)
-        gains, signals = gains / scale, signals * scale
+        gains, signals = scaled_start(model, start)
         predictions = model.operator.predictions(signals)
         factor = model.best_factor(gains, predictions)
         signals, predictions = factor * signals, factor * predictions
-        norm = jnp.linalg.norm(problem.measurements)
         return AlternatingCalibrationState(
             gains=gains,
             signals=signals,
             predictions=predictions,
-            relative_residual=model.relative(model.residual(gains, predictions), norm),
-            measurement_norm=norm,
+            relative_residual=model.relative_residual(gains, predictions),
             inner_steps=jnp.asarray(0),
             step=jnp.asarray(0),
         )
@@ -89,21 +88,15 @@ class AlternatingCalibration(AbstractSolver):
         gains = model.fit_gains(predictions)
         scale = gain_scale(gains)
         gains, signals, predictions = gains / scale, signals * scale, predictions * scale
-        residual = model.residual(gains, predictions)
         return dataclasses.replace(
             state,
             gains=gains,
             signals=signals,
             predictions=predictions,
-            relative_residual=model.relative(residual, state.measurement_norm),
+            relative_residual=model.relative_residual(gains, predictions),
             inner_steps=inner_steps,
             step=state.step + 1,
         )
-
-    def terminate(self, problem: Problem, state: AlternatingCalibrationState) -> RESULTS:
-        converged = state.relative_residual < self.tolerance.astype(state.measurement_norm.dtype)
-        code = RESULTS.where(converged, RESULTS.converged, RESULTS.running)
-        return RESULTS.where(jnp.isfinite(state.relative_residual), code, RESULTS.nonfinite)
 
     def estimate(self, problem: Problem, state: AlternatingCalibrationState) -> Factors:
         return GainModel.of(problem).normalized_factors(

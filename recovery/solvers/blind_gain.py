@@ -6,7 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 
 from recovery._arrays import (
@@ -14,18 +13,22 @@ from recovery._arrays import (
     check_number,
     divided,
     inexact_array,
-    is_concrete,
     matmul,
     real_scalar,
 )
 from recovery._lanes import max_over_lanes
 from recovery.factors import Factors
 from recovery.gain_box import project_gains
-from recovery.gain_model import GainModel, check_basis, gain_scale
+from recovery.gain_model import GainModel, check_basis, check_gain_basis
+from recovery.operators import AbstractEnsemble
 from recovery.problem import Problem
-from recovery.results import RESULTS
-from recovery.solvers.base import AbstractSolver, tolerance_array
-from recovery.solvers.calibration import check_calibration
+from recovery.solvers.base import tolerance_array
+from recovery.solvers.calibration import (
+    AbstractCalibration,
+    AbstractCalibrationState,
+    check_calibration,
+    scaled_start,
+)
 
 # The recursion for A x gathers rounding errors; a third pass over the ensemble now and then keeps
 # them small.
@@ -34,19 +37,17 @@ _REFRESH_EVERY = 64
 
 def _step_size(value: Any) -> Any:
     """None stands for the line search."""
-    if isinstance(value, str) and value != "line_search":
-        raise ValueError(f"step must be 'line_search' or a number above 0, got {value!r}.")
-    if value is None or isinstance(value, str):
+    if isinstance(value, str) and value == "line_search":
         return None
-    if type(value) is object:  # the placeholder of a tree transformation
-        return value
+    if not eqx.is_array_like(value):
+        raise ValueError(f"step must be 'line_search' or a number above 0, got {value!r}.")
     check_number("step", value, low=0, strict=True)
     return real_scalar(value)
 
 
 def _spread(value: Any) -> Any:
-    if value is None or type(value) is object:
-        return value
+    if value is None:
+        return None
     check_number("gain_spread", value, low=0, strict=True, high=1)
     return real_scalar(value)
 
@@ -56,20 +57,19 @@ def _basis(name: str) -> Any:
     return lambda value: None if value is None else convert(value)
 
 
-class BlindGainState(eqx.Module):
+class BlindGainState(AbstractCalibrationState):
     """An iterate in coefficients of the bases, and what the sensors would see of it."""
 
     gains: Inexact[Array, " m"]
     signals: Inexact[Array, "s k"]
     predictions: Inexact[Array, "shots m"]  # A x, without gains
-    in_basis: GainModel | None  # where signals have a basis
+    reduced: AbstractEnsemble | None  # the matrices `A_l Z`, where signals have a basis
     start_square: Real[Array, ""]  # |x|^2 of the start
     relative_residual: Real[Array, ""]
-    measurement_norm: Real[Array, ""]
     step: Int[Array, ""]
 
 
-class BlindGainDescent(AbstractSolver):
+class BlindGainDescent(AbstractCalibration):
     """`x - mu_x grad_x f` and `g - mu_g (grad_g f - its mean)`, both at the same (x, g).
 
     `f = 1/(2mp) sum_l |g A_l x - y_l|^2`, with weights and offsets where the problem has them. The
@@ -80,16 +80,18 @@ class BlindGainDescent(AbstractSolver):
     may have entries of any mean square.
 
     Complex gains are not held to mean one; the estimate has gains of mean modulus one, the first of
-    phase zero. Where phases are all over the circle begin at `starts.spectral(problem, 1)`.
+    phase zero. Where phases are all over the circle begin at `starts.spectral(problem, 1)` (rank 2
+    with offsets).
 
     Args:
         step: "line_search", or a number mu for `mu_x = mu` and `mu_g = mu m / |x_0|^2`; 0.3 is
-            safe for Gaussian matrices, 1 is not.
+            safe for Gaussian matrices, 1 is not. With weights the mean in f is over `sum |w|^2`.
         tolerance: stop when `|A(g x^T) - y| / |y|` is below it; 0 means never.
         gain_spread: rho in (0, 1), where it is known that `|g_i - 1| <= rho`: gains are projected
             onto that set. One that is smaller than the truth's biases them. Real gains only.
-        signal_basis: Z (n, k) with orthonormal columns, for signals `Z z`; `A_l Z` is computed
-            once, and a step then costs m k p instead of m n p.
+        signal_basis: Z (n, k) with orthonormal columns, for signals `Z z`; the p matrices `A_l Z`
+            are computed once and stored, and a step then costs m k p instead of m n p (which for
+            fast transforms is no gain).
         gain_basis: B (m, h) with orthonormal columns whose span holds the constant vector, for
             gains `B b`; not together with gain_spread.
         sparsity: keep this many of the largest entries (or coefficients) of each signal after
@@ -136,9 +138,9 @@ class BlindGainDescent(AbstractSolver):
     def validate(self, problem: Problem, start: Factors | None) -> None:
         model = GainModel.of(problem)
         _, m, n = model.operator.ensemble.shape
-        check_basis("signal_basis", self.signal_basis, n, "entry of a signal")
-        check_basis("gain_basis", self.gain_basis, m, "sensor")
-        check_constant_gains(self.gain_basis)
+        dtype = model.operator.ensemble.dtype
+        check_basis("signal_basis", self.signal_basis, n, "entry of a signal", dtype)
+        check_gain_basis(self.gain_basis, m, dtype)
         size = n if self.signal_basis is None else self.signal_basis.shape[1]
         if self.sparsity is not None and self.sparsity > size:
             raise ValueError(f"sparsity is {self.sparsity}, but signals have {size} coefficients.")
@@ -153,28 +155,24 @@ class BlindGainDescent(AbstractSolver):
         self, problem: Problem, start: Factors | None, key: PRNGKeyArray | None
     ) -> BlindGainState:
         assert start is not None  # validate has refused it
-        full = GainModel.of(problem)
-        in_basis = None if self.signal_basis is None else full.in_basis(self.signal_basis)
-        model = full if in_basis is None else in_basis
-        gains, signals = start.left[:, 0], full.operator.signals_of(start)
-        scale = jnp.ones((), gains.dtype) if jnp.iscomplexobj(gains) else gain_scale(gains)
-        gains, signals = gains / scale, signals * scale
+        model = GainModel.of(problem)
+        gains, signals = scaled_start(model, start)
+        gains = self._project(self._in_gain_basis(gains))
         if self.signal_basis is not None:
             signals = matmul(signals, self.signal_basis.conj())
+            model = model.in_basis(self.signal_basis)
         signals = self._threshold(signals)
         predictions = model.operator.predictions(signals)
         if self.step_size is None:  # a line search in the common factor
             factor = model.best_factor(gains, predictions)
             signals, predictions = factor * signals, factor * predictions
-        norm = jnp.linalg.norm(problem.measurements)
         return BlindGainState(
             gains=gains,
             signals=signals,
             predictions=predictions,
-            in_basis=in_basis,
+            reduced=None if self.signal_basis is None else model.operator.ensemble,
             start_square=jnp.sum(jnp.abs(signals) ** 2),
-            relative_residual=model.relative(model.residual(gains, predictions), norm),
-            measurement_norm=norm,
+            relative_residual=model.relative_residual(gains, predictions),
             step=jnp.asarray(0),
         )
 
@@ -183,7 +181,7 @@ class BlindGainDescent(AbstractSolver):
         gains, signals, seen = state.gains, state.signals, state.predictions
         residual = model.residual(gains, seen)
         d = model.signal_gradient(gains, residual)
-        e = self._gain_direction(model.gain_gradient(seen, residual))
+        e = self._gain_direction(model, model.gain_gradient(seen, residual))
         inside = self._on_support(d, signals)  # enters the length of the step only
         v = model.operator.predictions(inside)
         mu_signals, mu_gains = self._lengths(model, state, inside, e, v)
@@ -195,20 +193,14 @@ class BlindGainDescent(AbstractSolver):
         predictions = jax.lax.cond(
             exact, lambda: model.operator.predictions(signals), lambda: recursion
         )
-        residual = model.residual(gains, predictions)
         return dataclasses.replace(
             state,
             gains=gains,
             signals=signals,
             predictions=predictions,
-            relative_residual=model.relative(residual, state.measurement_norm),
+            relative_residual=model.relative_residual(gains, predictions),
             step=state.step + 1,
         )
-
-    def terminate(self, problem: Problem, state: BlindGainState) -> RESULTS:
-        converged = state.relative_residual < self.tolerance.astype(state.measurement_norm.dtype)
-        code = RESULTS.where(converged, RESULTS.converged, RESULTS.running)
-        return RESULTS.where(jnp.isfinite(state.relative_residual), code, RESULTS.nonfinite)
 
     def estimate(self, problem: Problem, state: BlindGainState) -> Factors:
         signals = state.signals
@@ -217,7 +209,8 @@ class BlindGainDescent(AbstractSolver):
         return GainModel.of(problem).normalized_factors(state.gains, signals, state.predictions)
 
     def _model(self, problem: Problem, state: BlindGainState) -> GainModel:
-        return GainModel.of(problem) if state.in_basis is None else state.in_basis
+        model = GainModel.of(problem)
+        return model if state.reduced is None else model.with_ensemble(state.reduced)
 
     def _lengths(
         self, model: GainModel, state: BlindGainState, d: Array, e: Array, v: Array
@@ -230,12 +223,24 @@ class BlindGainDescent(AbstractSolver):
         # Gradients here are sums over the measurements; those of f are means over each signal's.
         count = jnp.sum(model.square_weights) / model.operator.num_signals
         mu = self.step_size.astype(count.dtype) / count
-        return mu.astype(d.dtype), (mu * e.size / state.start_square).astype(e.dtype)
+        return mu.astype(d.dtype), divided(mu * e.size, state.start_square).astype(e.dtype)
 
-    def _gain_direction(self, gradient: Inexact[Array, " m"]) -> Inexact[Array, " m"]:
-        if self.gain_basis is not None:
-            gradient = matmul(self.gain_basis, matmul(self.gain_basis.conj().T, gradient))
-        return gradient if jnp.iscomplexobj(gradient) else gradient - jnp.mean(gradient)
+    def _gain_direction(
+        self, model: GainModel, gradient: Inexact[Array, " m"]
+    ) -> Inexact[Array, " m"]:
+        gradient = self._in_gain_basis(gradient)
+        if jnp.iscomplexobj(gradient):
+            return gradient
+        if model.weights is None or self.gain_basis is not None:
+            return gradient - jnp.mean(gradient)
+        # Sensors of which nothing is used, which only a compiled caller can give, stay at one.
+        live = jnp.any(model.square_weights > 0, axis=0).astype(gradient.dtype)
+        return live * (gradient - jnp.sum(live * gradient) / jnp.maximum(jnp.sum(live), 1))
+
+    def _in_gain_basis(self, gains: Inexact[Array, " m"]) -> Inexact[Array, " m"]:
+        if self.gain_basis is None:
+            return gains
+        return matmul(self.gain_basis, matmul(self.gain_basis.conj().T, gains))
 
     def _project(self, gains: Inexact[Array, " m"]) -> Inexact[Array, " m"]:
         return gains if self.gain_spread is None else project_gains(gains, self.gain_spread)
@@ -254,22 +259,7 @@ class BlindGainDescent(AbstractSolver):
         if self.sparsity is None:
             return d
         kept = jnp.where(signals != 0, d, 0)
-        return jnp.where(jnp.any(kept != 0), kept, d)
-
-
-def check_constant_gains(basis: Array | None) -> None:
-    """Refuse a basis that cannot stand for gains that are all one."""
-    if basis is None or not is_concrete(basis):
-        return
-    columns = np.asarray(basis)
-    one = np.ones(len(columns))
-    distance = np.linalg.norm(one - columns @ (columns.conj().T @ one)) / len(columns) ** 0.5
-    if distance > 1e-3:
-        raise ValueError(
-            "gain_basis does not hold the constant vector, so gains cannot have mean one: it is "
-            f"{distance:.3g} of its length away; put jnp.ones((m, 1)) in front "
-            "of the columns and orthonormalize them by jnp.linalg.qr."
-        )
+        return jnp.where(jnp.any(kept != 0), kept, d)  # at signals zero there is no support yet
 
 
 def _squares(x: Array) -> Real[Array, ""]:

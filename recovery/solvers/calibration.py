@@ -1,13 +1,46 @@
-"""What the solvers of calibration problems ask of a problem and a start."""
+"""What the solvers of calibration problems share."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Inexact, Real
 
 from recovery._arrays import check_matches, is_concrete
 from recovery.factors import Factors
-from recovery.gain_model import GainModel
+from recovery.gain_model import GainModel, gain_scale
 from recovery.problem import Problem
+from recovery.results import RESULTS
 from recovery.solvers.base import AbstractSolver
+
+
+class AbstractCalibrationState(eqx.Module):
+    """Gains, signals and `u = A x`, what sensors of unit gain would see of them."""
+
+    gains: eqx.AbstractVar[Inexact[Array, " m"]]
+    signals: eqx.AbstractVar[Inexact[Array, "s n"]]
+    predictions: eqx.AbstractVar[Inexact[Array, "shots m"]]
+    relative_residual: eqx.AbstractVar[Real[Array, ""]]
+
+
+class AbstractCalibration(AbstractSolver):
+    """A method for gains and signals, which stops by the relative residual."""
+
+    tolerance: eqx.AbstractVar[Real[Array, ""]]
+
+    def terminate(self, problem: Problem, state: AbstractCalibrationState) -> RESULTS:
+        residual = state.relative_residual
+        converged = residual < self.tolerance.astype(residual.dtype)
+        code = RESULTS.where(converged, RESULTS.converged, RESULTS.running)
+        return RESULTS.where(jnp.isfinite(residual), code, RESULTS.nonfinite)
+
+
+def scaled_start(
+    model: GainModel, start: Factors
+) -> tuple[Inexact[Array, " m"], Inexact[Array, "s n"]]:
+    """Gains and signals of a start at the scale that estimates have."""
+    gains, signals = start.left[:, 0], model.operator.signals_of(start)
+    scale = gain_scale(gains)
+    return gains / scale, signals * scale
 
 
 def check_calibration(
@@ -19,51 +52,57 @@ def check_calibration(
 ) -> None:
     """Refuse data that cannot tell so many unknowns of each signal and of the gains."""
     model = GainModel.of(problem)
-    name = type(solver).__name__
     if start is None:
-        raise ValueError(f"{name} needs a start: give starts.back_projection(problem).")
-    check_matches("the start", start.struct, problem.operator.in_struct)
-    rank = 1 + model.operator.offset
-    if start.rank != rank:
         raise ValueError(
-            f"the start has {start.rank} columns, but gains and signals are factors of {rank}: "
-            "give starts.back_projection(problem), or operator.gain_factors(gains, signals)."
+            f"{type(solver).__name__} needs a start: give starts.back_projection(problem)."
         )
+    check_matches("the start", start.struct, problem.operator.in_struct)
+    check_columns("the start", model, start)
     _check_mean(start)
     _check_sensors(model)
     _check_counts(model, signal_unknowns, gain_unknowns)
 
 
+def check_columns(name: str, model: GainModel, factors: Factors) -> None:
+    offset = model.operator.offset
+    if factors.rank != 1 + offset:
+        example = "operator.gain_factors(gains, signals, offsets)" if offset else "Factors(g, x)"
+        raise ValueError(
+            f"{name} has {factors.rank} columns, but gains and signals"
+            f"{', and offsets,' if offset else ''} are factors of {1 + offset}: give {example}, or "
+            "starts.back_projection(problem)."
+        )
+
+
 def _check_mean(start: Factors) -> None:
     if jnp.iscomplexobj(start.left) or not is_concrete(start.left):
         return
-    mean = np.mean(np.asarray(start.left)[:, 0])
-    if not mean > 0:
+    gains = np.asarray(start.left)[:, 0]
+    if not abs(np.mean(gains)) > 1e-6 * np.mean(np.abs(gains)):
         raise ValueError(
-            f"the gains of the start have mean {mean:.3g}, but they are scaled to mean one: start "
-            "from positive gains."
+            "the gains of the start average to zero, but they are scaled to mean one: start from "
+            "positive gains."
         )
 
 
 def _check_sensors(model: GainModel) -> None:
-    weights = model.square_weights
-    if not is_concrete(weights):
+    used, least = model.used, 1 + model.operator.offset
+    if used is None:
         return
-    least = 1 + model.operator.offset
-    few = np.flatnonzero(np.count_nonzero(np.asarray(weights), axis=0) < least)
+    few = np.flatnonzero(np.count_nonzero(used, axis=0) < least)
     if few.size:
         listed = ", ".join(str(number) for number in few[:5]) + (" ..." if few.size > 5 else "")
+        needed = "two (for gain and offset)" if least == 2 else "one"
         raise ValueError(
-            f"{few.size} sensors have fewer than {least} measurements of a weight above 0 (sensor "
-            f"{listed}), which cannot tell their gains: leave them out, by "
-            "ensemble.keep_sensors(kept) and y[:, kept]."
+            f"sensors without {needed} measurement{'s' * (least - 1)} of nonzero weight: {listed}. "
+            "Nothing tells their gains: leave them out, by ensemble.keep_sensors(kept) and "
+            "y[:, kept], weights too."
         )
 
 
 def _check_counts(model: GainModel, signal_unknowns: int, gain_unknowns: int) -> None:
-    weights = model.square_weights
-    operator = model.operator
-    equations = int(np.count_nonzero(weights)) if is_concrete(weights) else weights.size
+    operator, used = model.operator, model.used
+    equations = operator.num_measurements if used is None else np.count_nonzero(used)
     offsets = operator.ensemble.shape[1] if operator.offset else 0
     signals = operator.num_signals * signal_unknowns
     unknowns = signals + gain_unknowns - 1 + offsets

@@ -9,6 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact, Int, Real
 
+from recovery._arrays import is_concrete
+
+SensorNumbers = Int[np.ndarray, " kept"] | Int[Array, " kept"] | Sequence[int]
+
 
 class AbstractEnsemble(eqx.Module):
     """p known matrices `A_l` (m x n): what m sensors see of a signal of n entries, p times.
@@ -54,9 +58,7 @@ class AbstractEnsemble(eqx.Module):
         """`sum_l A_l^H u_sl` for every signal."""
         return jax.vmap(lambda u: jnp.sum(self.adjoint_each(u), axis=0))(u)
 
-    def keep_sensors(
-        self, index: Int[np.ndarray, " kept"] | Int[Array, " kept"] | Sequence[int]
-    ) -> "SensorSubset":
+    def keep_sensors(self, index: SensorNumbers) -> "AbstractEnsemble":
         """The matrices with some of their rows only: without dead sensors, or fat ones."""
         return SensorSubset(self, index)
 
@@ -73,24 +75,9 @@ class SensorSubset(AbstractEnsemble):
     ensemble: AbstractEnsemble
     index: Int[Array, " kept"]
 
-    def __init__(
-        self,
-        ensemble: AbstractEnsemble,
-        index: Int[np.ndarray, " kept"] | Int[Array, " kept"] | Sequence[int],
-    ):
-        kept, size = np.asarray(index), ensemble.shape[1]
-        if kept.ndim != 1 or kept.size == 0 or not np.issubdtype(kept.dtype, np.integer):
-            raise ValueError(
-                f"index is {kept.dtype}{list(kept.shape)}, but a vector of sensor numbers "
-                "is needed: np.flatnonzero(keep)."
-            )
-        if kept.min() < 0 or kept.max() >= size or np.unique(kept).size < kept.size:
-            raise ValueError(
-                f"sensors {kept.min()} to {kept.max()} were asked for, {kept.size} in all, but "
-                f"there are sensors 0 to {size - 1} and each can be kept once."
-            )
+    def __init__(self, ensemble: AbstractEnsemble, index: SensorNumbers):
         self.ensemble = ensemble
-        self.index = jnp.asarray(kept)
+        self.index = check_sensors(index, ensemble.shape[1])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -132,3 +119,22 @@ def column_norms_by_products(ensemble: AbstractEnsemble) -> Real[Array, "p n"]:
         return jnp.linalg.norm(ensemble.forward(unit[None, :])[0], axis=-1)
 
     return jax.lax.map(of_column, jnp.arange(size)).T
+
+
+def check_sensors(index: SensorNumbers, num_sensors: int) -> Int[Array, " kept"]:
+    kept = jnp.asarray(index)
+    if kept.ndim != 1 or kept.size == 0 or not jnp.issubdtype(kept.dtype, jnp.integer):
+        raise ValueError(
+            f"index is {kept.dtype}{list(kept.shape)}, but a vector of sensor numbers is needed: "
+            "np.flatnonzero(keep)."
+        )
+    if not is_concrete(kept):
+        return kept
+    known = np.asarray(kept)
+    if known.min() < 0 or known.max() >= num_sensors or np.unique(known).size < known.size:
+        raise ValueError(
+            f"{known.size} sensors from {known.min()} to {known.max()}, {np.unique(known).size} of "
+            f"them different, were asked for, but there are sensors 0 to {num_sensors - 1} and "
+            "each can be kept once."
+        )
+    return kept

@@ -1,11 +1,20 @@
 """Matrices in memory."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Inexact, Real
 
-from recovery._arrays import HIGHEST, check_ndim, inexact_array, matmul
-from recovery.operators.ensembles.base import AbstractEnsemble
+from recovery._arrays import (
+    HIGHEST,
+    check_instance,
+    check_ndim,
+    inexact_array,
+    is_concrete,
+    matmul,
+)
+from recovery.operators.ensembles.base import AbstractEnsemble, SensorNumbers, check_sensors
 
 
 class DenseEnsemble(AbstractEnsemble):
@@ -17,11 +26,16 @@ class DenseEnsemble(AbstractEnsemble):
     matrices: Inexact[Array, "p m n"] = eqx.field(converter=inexact_array("matrices"))
 
     def __check_init__(self):
+        check_instance("matrices", self.matrices, jax.Array, "a stack of numbers")
         check_ndim("matrices", self.matrices, ndim=3, needed="a stack (snapshots, sensors, signal)")
         if 0 in self.matrices.shape:
             raise ValueError(
                 f"matrices have shape {self.matrices.shape}, but at least one snapshot, sensor and "
                 "signal entry is needed."
+            )
+        if is_concrete(self.matrices) and not np.all(np.isfinite(np.asarray(self.matrices))):
+            raise ValueError(
+                "matrices hold NaN or infinity, but they must be known: leave such sensors out."
             )
 
     @property
@@ -49,6 +63,9 @@ class DenseEnsemble(AbstractEnsemble):
 
     def adjoint_each(self, u: Inexact[Array, "p m"]) -> Inexact[Array, "p n"]:
         return jnp.einsum("li,lij->lj", u.conj(), self.matrices, precision=HIGHEST).conj()
+
+    def keep_sensors(self, index: SensorNumbers) -> "DenseEnsemble":
+        return DenseEnsemble(self.matrices[:, check_sensors(index, self.shape[1])])
 
     @property
     def column_norms(self) -> Real[Array, "p n"]:

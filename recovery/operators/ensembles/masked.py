@@ -1,6 +1,7 @@
 """Fast transforms of masked signals."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Inexact, Int, PRNGKeyArray, Real
 
-from recovery._arrays import check_count, check_key, check_ndim, inexact_array
+from recovery._arrays import (
+    check_count,
+    check_instance,
+    check_key,
+    check_ndim,
+    inexact_array,
+    is_concrete,
+)
 from recovery._hadamard import walsh_hadamard
 from recovery.operators.ensembles.base import AbstractEnsemble
 
@@ -33,16 +41,20 @@ class MaskedFourier(AbstractEnsemble):
         self, masks: Inexact[ArrayLike, "p *signal"], grid_shape: tuple[int, ...] | None = None
     ):
         self.masks = inexact_array("masks")(masks)
+        check_instance("masks", self.masks, jax.Array, "an array of numbers")
         signal = self.masks.shape[1:]
+        if grid_shape is not None:
+            _check_sizes("grid_shape", grid_shape)
         self.grid_shape = signal if grid_shape is None else tuple(grid_shape)
         if not jnp.issubdtype(self.masks.dtype, jnp.complexfloating):
             raise TypeError(
                 f"masks have dtype {self.masks.dtype}, but what the Fourier transform shows is "
                 "complex: pass masks.astype(complex)."
             )
-        if self.masks.ndim < 2:
+        if self.masks.ndim < 2 or self.masks.size == 0:
             raise ValueError(
-                f"masks have shape {self.masks.shape}, but (snapshots, *signal shape) is needed."
+                f"masks have shape {self.masks.shape}, but (snapshots, *signal shape) is needed, "
+                "no size zero."
             )
         fits = len(signal) == len(self.grid_shape) and all(
             size <= length for size, length in zip(signal, self.grid_shape, strict=True)
@@ -64,6 +76,7 @@ class MaskedFourier(AbstractEnsemble):
         dtype: jax.typing.DTypeLike = complex,
     ) -> "MaskedFourier":
         """With masks of independent random signs."""
+        _check_sizes("signal_shape", signal_shape)
         return cls(_random_signs(key, (num_snapshots, *signal_shape), dtype), grid_shape)
 
     @property
@@ -122,19 +135,25 @@ class MaskedHadamard(AbstractEnsemble):
         check_count("num_sensors", num_sensors, low=1)
         if num_sensors & (num_sensors - 1):
             raise ValueError(f"num_sensors is {num_sensors}, but a power of two is needed.")
-        chosen = np.asarray(columns)
-        if chosen.shape != self.masks.shape or not np.issubdtype(chosen.dtype, np.integer):
+        self.columns, self.num_sensors = jnp.asarray(columns), num_sensors
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        given = f"{self.columns.dtype}{list(self.columns.shape)}"
+        whole = jnp.issubdtype(self.columns.dtype, jnp.integer)
+        if self.columns.shape != self.masks.shape or not whole or self.masks.size == 0:
             raise ValueError(
-                f"columns are {chosen.dtype}{list(chosen.shape)}, but a whole number is needed for "
-                f"each of the masks' {list(self.masks.shape)} entries."
+                f"columns are {given}, but a whole number is needed for each of the masks' "
+                f"{list(self.masks.shape)} entries, of which there must be some."
             )
-        ordered = np.sort(chosen, axis=1)
-        if ordered.min() < 0 or ordered.max() >= num_sensors or np.any(np.diff(ordered) == 0):
+        if not is_concrete(self.columns):
+            return
+        ordered = np.sort(np.asarray(self.columns), axis=1)
+        if ordered.min() < 0 or ordered.max() >= self.num_sensors or np.any(np.diff(ordered) == 0):
             raise ValueError(
                 f"columns lie between {ordered.min()} and {ordered.max()}, but each snapshot needs "
-                f"different ones from 0 to {num_sensors - 1}."
+                f"different ones from 0 to {self.num_sensors - 1}."
             )
-        self.columns, self.num_sensors = jnp.asarray(chosen), num_sensors
 
     @classmethod
     def random(
@@ -147,6 +166,8 @@ class MaskedHadamard(AbstractEnsemble):
         dtype: jax.typing.DTypeLike = float,
     ) -> "MaskedHadamard":
         """Random signs, and columns drawn without replacement for each snapshot."""
+        check_count("num_sensors", num_sensors, low=1)
+        check_count("signal_size", signal_size, low=1)
         if signal_size > num_sensors:
             raise ValueError(
                 f"a signal of {signal_size} entries needs as many columns, but there are "
@@ -190,6 +211,13 @@ def _random_signs(
     key: PRNGKeyArray, shape: tuple[int, ...], dtype: jax.typing.DTypeLike
 ) -> Inexact[Array, "..."]:
     check_key(key)
-    for size in shape:
-        check_count("a size", size, low=1)
+    check_count("num_snapshots", shape[0], low=1)
     return jax.random.rademacher(key, shape, jnp.zeros((), dtype).dtype)
+
+
+def _check_sizes(name: str, sizes: Any) -> None:
+    whole = isinstance(sizes, tuple | list) and all(
+        isinstance(size, int | np.integer) and size >= 1 for size in sizes
+    )
+    if not whole or not sizes:
+        raise ValueError(f"{name} is {sizes!r}, but a tuple of whole sizes is needed, as (64, 64).")

@@ -44,6 +44,8 @@ class SeededGaussianEnsemble(AbstractEnsemble):
         self.key = named_stream(key, "seeded gaussian ensemble")
         self._shape = (num_snapshots, num_sensors, signal_size)
         self._dtype = jnp.zeros((), dtype or float).dtype
+        if not jnp.issubdtype(self._dtype, jnp.inexact):
+            raise TypeError(f"dtype {self._dtype} was asked for, but the matrices are Gaussian.")
 
     @property
     def shape(self) -> tuple[int, int, int]:
