@@ -152,7 +152,8 @@ def sign_spectral(
 def back_projection(problem: Problem) -> Factors:
     """Unit gains, and the signals `1/(mp) sum_l A_l^H y_l`: the start of gain calibration.
 
-    On average over random matrices the signals are the true ones, for gains of mean one. Weighted
+    On average over random matrices the signals are the true ones, for gains of mean one; they are
+    divided by the mean square of the entries, where that is not one. Weighted
     measurements count by their weights; offsets begin at the mean of what is left. For gains whose
     mean is near zero, such as random phases, take `spectral(problem, 1)` (rank 2 with offsets).
 
@@ -171,8 +172,10 @@ def _back_projection(problem: Problem) -> Factors:
     _, m, _ = operator.ensemble.shape
     gains = jnp.ones(m, operator.ensemble.dtype)
     total = model.signal_gradient(gains, model.centre(problem.measurements))
-    # The number of measurements of each signal.
-    counts = jnp.sum(model.square_weights, axis=1).reshape(operator.num_signals, -1).sum(axis=1)
+    # The number of measurements of each signal, for entries of unit mean square.
+    counts = operator.ensemble.mean_square * jnp.sum(model.square_weights, axis=1).reshape(
+        operator.num_signals, -1
+    ).sum(axis=1)
     signals = total * divided(jnp.ones_like(counts), counts)[:, None].astype(total.dtype)
     return model.factors(gains, signals, operator.predictions(signals))
 

@@ -75,9 +75,7 @@ class BlindGainDescent(AbstractCalibration):
     `f = 1/(2mp) sum_l |g A_l x - y_l|^2`, with weights and offsets where the problem has them. The
     mean of the gains stays one, which fixes the scale that f leaves open. Two passes over the
     ensemble a step: with the line search of each block, and `A x` followed by recursion. Linear
-    convergence from `starts.back_projection` with about as many measurements as unknowns. With the
-    line search the signals of the start are first scaled to fit the measurements, so that matrices
-    may have entries of any mean square.
+    convergence from `starts.back_projection` with about as many measurements as unknowns.
 
     Complex gains are not held to mean one; the estimate has gains of mean modulus one, the first of
     phase zero. Where phases are all over the circle begin at `starts.spectral(problem, 1)` (rank 2
@@ -163,9 +161,6 @@ class BlindGainDescent(AbstractCalibration):
             model = model.in_basis(self.signal_basis)
         signals = self._threshold(signals)
         predictions = model.operator.predictions(signals)
-        if self.step_size is None:  # a line search in the common factor
-            factor = model.best_factor(gains, predictions)
-            signals, predictions = factor * signals, factor * predictions
         return BlindGainState(
             gains=gains,
             signals=signals,

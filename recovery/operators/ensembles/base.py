@@ -17,9 +17,10 @@ SensorNumbers = Int[np.ndarray, " kept"] | Int[Array, " kept"] | Sequence[int]
 class AbstractEnsemble(eqx.Module):
     """p known matrices `A_l` (m x n): what m sensors see of a signal of n entries, p times.
 
-    Entries have unit mean square, so that `A_l^H A_l` is near m times the identity. A family
-    implements the products of each matrix with a signal of its own; one that can do better for
-    signals that all matrices share replaces those too.
+    `A_l^H A_l` is near `mean_square` m times the identity. What says nothing else, as fixed step
+    sizes and `starts.spectral`, expects entries of unit mean square. A family implements the
+    products of each matrix with a signal of its own; one that can do better for signals that all
+    matrices share replaces those too.
     """
 
     @property
@@ -44,6 +45,11 @@ class AbstractEnsemble(eqx.Module):
     @abc.abstractmethod
     def column_norms(self) -> Real[Array, "p n"]:
         """Euclidean norms of the columns of each matrix."""
+
+    @property
+    @abc.abstractmethod
+    def mean_square(self) -> Real[Array, ""]:
+        """Of the entries of all matrices, exactly or on average."""
 
     def forward(self, x: Inexact[Array, "s n"]) -> Inexact[Array, "s p m"]:
         """`A_l x_s` for every signal and every matrix."""
@@ -104,6 +110,10 @@ class SensorSubset(AbstractEnsemble):
     def column_norms(self) -> Real[Array, "p n"]:
         """From the products with every unit signal: n transforms."""
         return column_norms_by_products(self)
+
+    @property
+    def mean_square(self) -> Real[Array, ""]:
+        return self.ensemble.mean_square
 
     def _embedded(self, u: Inexact[Array, "... kept"]) -> Inexact[Array, "... m"]:
         zero = jnp.zeros((*u.shape[:-1], self.ensemble.shape[1]), u.dtype)

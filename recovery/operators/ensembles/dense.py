@@ -72,6 +72,10 @@ class DenseEnsemble(AbstractEnsemble):
         return jnp.linalg.norm(self.matrices, axis=1)
 
     @property
+    def mean_square(self) -> Real[Array, ""]:
+        return jnp.mean(jnp.abs(self.matrices) ** 2)
+
+    @property
     def _rows(self) -> Inexact[Array, "pm n"]:
         p, m, n = self.shape
         return self.matrices.reshape(p * m, n)

@@ -103,6 +103,10 @@ class MaskedFourier(AbstractEnsemble):
         return math.sqrt(self.shape[1]) * jnp.abs(self.masks).reshape(len(self.masks), -1)
 
     @property
+    def mean_square(self) -> Real[Array, ""]:
+        return jnp.mean(jnp.abs(self.masks) ** 2)
+
+    @property
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(1, self.masks.ndim))
 
@@ -198,6 +202,10 @@ class MaskedHadamard(AbstractEnsemble):
     @property
     def column_norms(self) -> Real[Array, "p n"]:
         return math.sqrt(self.num_sensors) * jnp.abs(self.masks)
+
+    @property
+    def mean_square(self) -> Real[Array, ""]:
+        return jnp.mean(jnp.abs(self.masks) ** 2)
 
     @property
     def _places(self) -> tuple[Array, Array]:

@@ -90,5 +90,9 @@ class SeededGaussianEnsemble(AbstractEnsemble):
         )
 
     @property
+    def mean_square(self) -> Real[Array, ""]:
+        return jnp.ones((), jnp.finfo(self.dtype).dtype)
+
+    @property
     def _numbers(self) -> Array:
         return jnp.arange(self.shape[0])
