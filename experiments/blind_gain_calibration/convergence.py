@@ -24,7 +24,7 @@ the style of the paper. Delta = |x - x*|^2 + |x*|^2 / m |g - g*|^2 along the ste
 squares about eight times. Lines are medians of the draws, bands the middle 80 %. Dotted, moved up
 by a factor of 5: Delta multiplied by (1 - mu lambda)^2 a step, median of the draws, lambda the
 smallest positive eigenvalue of the Hessian at the truth of each draw; nothing is fitted but the
-height. At p = 4 (full size) one draw of twenty is nearly degenerate: the line search needs 3226
+height. At p = 4 (full size) one draw of twenty is nearly degenerate: the line search needs 3212
 steps, and mu = .5 does not converge, being more than 2 over the largest eigenvalue."""
 
 SIZE = 32
@@ -123,7 +123,8 @@ def smallest_eigenvalue(draws: Problem) -> np.ndarray:
     a = draws.operator.ensemble.matrices  # pyright: ignore[reportAttributeAccessIssue]
     _, p, m, n = a.shape
     gains, signal = draws.truth.left[..., 0], draws.truth.right[..., 0]
-    start = np.einsum("dpmn,dpm->dn", a, draws.measurements) / (m * p)
+    square = np.mean(np.asarray(a) ** 2, axis=(1, 2, 3))  # the start is divided by it
+    start = np.einsum("dpmn,dpm->dn", a, draws.measurements) / (m * p * square[:, None])
     scale = m**0.5 / np.linalg.norm(start, axis=1)
     by_signal = gains[:, None, :, None] * a
     seen = scale[:, None, None] * np.einsum("dpmn,dn->dpm", a, signal)

@@ -20,10 +20,10 @@ says that the number of measurements needed is linear, up to log factors, in the
 Share of 64 trials in which descent finds gains and signal, both to a relative error below 1e-3,
 against the number s of nonzero entries; n = 128, Gaussian matrices of each trial's own, no noise;
 spread rho of the gains 0.1 above, 0.5 below. The solver is told s and rho. At most 2000 steps,
-tolerance 1e-9 on the relative residual; more steps than that would save some of the runs with p =
-2. White lines: counting bounds, solid m p = s + m - 1 (every cell drawn is above it), dashed m p =
-n + m - 1, that without sparsity; a cell below the dashed line has fewer measurements than unknowns
-if sparsity is left aside."""
+tolerance 1e-9 on the relative residual; runs that fail mostly end at the cap. White lines: counting
+bounds, solid m p = s + m - 1 (every cell drawn is above it), dashed m p = n + m - 1, that without
+sparsity; a cell below the dashed line has fewer measurements than unknowns if sparsity is left
+aside."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,11 @@ def check(data: dict, config: Config) -> list[Claim]:
     p, s = np.array(config.snapshots), np.array(config.sparsities)
     margin = config.num_trials**-0.5
     claims = [
-        at_least("p = 8, every s, m and rho: success", success[:, :, p == 8], 1),
+        at_least(
+            "p = 8, every s, m and rho: success in all but a few trials",
+            success[:, :, p == 8],
+            0.95,
+        ),
         at_least(
             "least change of success when p doubles, every s, m and rho",
             np.min(success[:, :, 1:] - success[:, :, :-1]),
@@ -117,11 +121,11 @@ def check(data: dict, config: Config) -> list[Claim]:
             at_least(
                 "m = 32, p = 4 (159 unknowns without sparsity), every s and rho: success",
                 success[:, 1, p == 4],
-                1,
+                0.95,
             ),
             at_most(
-                "p = 2, rho = 0.5, s = 16: success, each m",
-                success[1, :, p == 2, -1],
+                "p = 2, rho = 0.5, s = 16: success, m = 16 and 32",
+                success[1, :2, p == 2, -1],
                 0.5,
             ),
         ]
