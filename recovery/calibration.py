@@ -19,7 +19,7 @@ from recovery._arrays import (
     matmul,
 )
 from recovery.factors import Factors
-from recovery.gain_model import GainModel
+from recovery.gain_model import GainModel, check_columns
 from recovery.problem import Problem
 
 # Entries of the m x n matrix of derivatives that `uncertainty` keeps.
@@ -109,12 +109,8 @@ def uncertainty(
     check_instance("factors", factors, Factors, "the value of a solution")
     model = GainModel.of(problem)
     check_matches("factors", factors.struct, problem.operator.in_struct)
+    check_columns("factors", model, factors)
     operator = model.operator
-    if factors.rank != 1 + operator.offset:
-        raise ValueError(
-            f"factors have {factors.rank} columns, but gains and signals are factors of "
-            f"{1 + operator.offset}: give the value of a solution."
-        )
     _, m, n = operator.ensemble.shape
     total = operator.num_signals * n
     if max(m, total) * total > _LARGEST:

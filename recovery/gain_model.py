@@ -142,9 +142,7 @@ class GainModel(eqx.Module):
         """`argmin_c |P (c w g u - y)|`; 1 where nothing is seen."""
         seen = self.seen(gains, predictions)
         square = jnp.vdot(seen, seen).real
-        factor = jnp.vdot(seen, self.measurements) / jnp.where(square > 0, square, 1).astype(
-            seen.dtype
-        )
+        factor = jnp.vdot(seen, self.measurements) * _inverse(square, seen.dtype)
         return jnp.where(square > 0, factor, 1)
 
     def relative_residual(
@@ -182,7 +180,8 @@ class GainModel(eqx.Module):
         return jnp.sum(self.weigh_adjoint(z), axis=0) * _inverse(total, z.dtype)
 
 
-def _inverse(x: Real[Array, " m"], dtype: jnp.dtype) -> Inexact[Array, " m"]:
+def _inverse(x: Real[Array, "*m"], dtype: jnp.dtype) -> Inexact[Array, "*m"]:
+    """0 where x is 0."""
     return divided(jnp.ones_like(x), x).astype(dtype)
 
 
@@ -195,6 +194,18 @@ def gain_scale(gains: Inexact[Array, " m"]) -> Inexact[Array, ""]:
         return jnp.mean(gains)
     first = jnp.where(gains[0] == 0, 1, gains[0])
     return first * (jnp.mean(jnp.abs(gains)) / jnp.abs(first)).astype(first.dtype)
+
+
+def check_columns(name: str, model: GainModel, factors: Factors) -> None:
+    """Refuse factors of another rank than gains, signals and offsets have."""
+    offset = model.operator.offset
+    if factors.rank != 1 + offset:
+        example = "operator.gain_factors(gains, signals, offsets)" if offset else "Factors(g, x)"
+        raise ValueError(
+            f"{name} has {factors.rank} columns, but gains and signals"
+            f"{', and offsets,' if offset else ''} are factors of {1 + offset}: give {example}, "
+            "starts.back_projection(problem) or the value of a solution."
+        )
 
 
 def check_basis(

@@ -15,13 +15,12 @@ class GainSensing(AbstractOperator):
     """`y_l = diag(g) A_l x`: linear in the lifted matrix `g x^T`, which is never formed.
 
     A problem is `Factors(left=g, right=x)` of shapes (m, 1) and (n, 1); measurements are
-    (shots, m). With several signals x, which share the gains, `right` holds one after the other:
+    (shots, m). Several signals x share the gains, and `right` holds one after the other:
 
-    | model | operator | shots |
-    |---|---|---|
-    | one signal, p matrices | `GainSensing(ensemble)` | p |
-    | s signals, each through all p matrices | `GainSensing(ensemble, num_signals=s)` | s p, those of the first signal first |
-    | a signal of its own for each matrix | `GainSensing(ensemble, diverse=True)` | p |
+    * `GainSensing(ensemble)`: one signal through p matrices, p shots;
+    * `GainSensing(ensemble, num_signals=s)`: each of s signals through all p matrices, s p shots,
+      those of the first signal first;
+    * `GainSensing(ensemble, diverse=True)`: a signal of its own for each matrix, p shots.
 
     With `offset`, `y_l = diag(g) A_l x + b`: the lifted matrix has one more column, and the
     factors are `left = [g, b]` and `right = [[x, 0], [0, 1]]` (`gain_factors` builds them).
@@ -29,7 +28,7 @@ class GainSensing(AbstractOperator):
     Losses are divided by the number of shots of each signal: `A*A` over it is near the identity.
 
     References: Cambareri, Jacques (2016); Ling, Strohmer (2018), sections 2.1 to 2.3.
-    """  # noqa: E501
+    """
 
     ensemble: AbstractEnsemble
     num_signals: int = eqx.field(static=True)
@@ -98,11 +97,11 @@ class GainSensing(AbstractOperator):
         """m products with the ensemble: for tests and small problems."""
         check_matches("y", y, self.out_struct)
         sensors = jnp.eye(y.shape[1], dtype=y.dtype)
-        return jax.vmap(self._unseen)(sensors[:, None, :] * y[None, :, :])
+        return jax.vmap(self._column_adjoint)(sensors[:, None, :] * y[None, :, :])
 
     def forward_factors(self, factors: Factors) -> Inexact[Array, "shots m"]:
         check_matches("factors", factors.struct, self.in_struct)
-        seen = jax.vmap(self._seen, in_axes=1)(factors.right)
+        seen = jax.vmap(self._column_forward, in_axes=1)(factors.right)
         return jnp.sum(factors.left.T[:, None, :] * seen, axis=0)
 
     def adjoint_factors(
@@ -112,8 +111,8 @@ class GainSensing(AbstractOperator):
         check_matches("factors", factors.struct, self.in_struct)
 
         def column(left: Array, right: Array) -> tuple[Array, Array]:
-            gains = jnp.sum(self._seen(right).conj() * y, axis=0)
-            return gains, self._unseen(left.conj()[None, :] * y)
+            gains = jnp.sum(self._column_forward(right).conj() * y, axis=0)
+            return gains, self._column_adjoint(left.conj()[None, :] * y)
 
         return jax.vmap(column, in_axes=1, out_axes=1)(factors.left, factors.right)
 
@@ -152,13 +151,13 @@ class GainSensing(AbstractOperator):
         size = self.ensemble.shape[2]
         return factors.right[: self.num_signals * size, 0].reshape(self.num_signals, size)
 
-    def _seen(self, right: Inexact[Array, " n2"]) -> Inexact[Array, "shots m"]:
+    def _column_forward(self, right: Inexact[Array, " n2"]) -> Inexact[Array, "shots m"]:
         """What sensors of unit gain see of a column of `right`."""
         if not self.offset:
             return self.predictions(right.reshape(self.num_signals, -1))
         return self.predictions(right[:-1].reshape(self.num_signals, -1)) + right[-1]
 
-    def _unseen(self, u: Inexact[Array, "shots m"]) -> Inexact[Array, " n2"]:
-        """The adjoint of `_seen`."""
+    def _column_adjoint(self, u: Inexact[Array, "shots m"]) -> Inexact[Array, " n2"]:
+        """The adjoint of `_column_forward`."""
         back = self.back_to_signals(u).reshape(-1)
         return jnp.append(back, jnp.sum(u)) if self.offset else back

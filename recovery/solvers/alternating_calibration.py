@@ -34,6 +34,8 @@ class AlternatingCalibration(AbstractCalibration):
     Signals by conjugate gradients from the previous ones. Fewer steps than `BlindGainDescent`, each
     of them `2 + 2 * inner steps` passes over the ensemble. Real gains keep mean one, complex ones
     mean modulus one; weights and offsets as the problem has them. Knows no bases and no sparsity.
+    The signals of the start are first scaled to fit the measurements: conjugate gradients stop
+    relative to where they begin.
 
     Args:
         tolerance: stop when `|A(g x^T) - y| / |y|` is below it; 0 means never.

@@ -7,7 +7,7 @@ from jaxtyping import Array, Inexact, Real
 
 from recovery._arrays import check_matches, is_concrete
 from recovery.factors import Factors
-from recovery.gain_model import GainModel, gain_scale
+from recovery.gain_model import GainModel, check_columns, gain_scale
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.solvers.base import AbstractSolver
@@ -61,17 +61,6 @@ def check_calibration(
     _check_mean(start)
     _check_sensors(model)
     _check_counts(model, signal_unknowns, gain_unknowns)
-
-
-def check_columns(name: str, model: GainModel, factors: Factors) -> None:
-    offset = model.operator.offset
-    if factors.rank != 1 + offset:
-        example = "operator.gain_factors(gains, signals, offsets)" if offset else "Factors(g, x)"
-        raise ValueError(
-            f"{name} has {factors.rank} columns, but gains and signals"
-            f"{', and offsets,' if offset else ''} are factors of {1 + offset}: give {example}, or "
-            "starts.back_projection(problem)."
-        )
 
 
 def _check_mean(start: Factors) -> None:
