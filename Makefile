@@ -10,6 +10,7 @@ figures: .venv/ready
 	$(BIN)/python paper_repro/subgradient_method.py $(SIZE)
 	$(BIN)/python paper_repro/robust_alternating_minimization.py $(SIZE)
 	$(BIN)/python paper_repro/blind_gain_calibration.py $(SIZE)
+	$(BIN)/python paper_repro/self_calibration.py $(SIZE)
 
 photograph: .venv/ready
 	$(BIN)/python experiments/photograph.py

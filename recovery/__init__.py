@@ -11,6 +11,8 @@ from recovery import schedules as schedules
 from recovery import solvers as solvers
 from recovery import starts as starts
 from recovery import theory as theory
+from recovery.diagnosis import Identifiability as Identifiability
+from recovery.diagnosis import identifiability as identifiability
 from recovery.factors import Factors as Factors
 from recovery.problem import Problem as Problem
 from recovery.results import RESULTS as RESULTS

@@ -5,36 +5,39 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact, Int, PyTree, Real
+from jaxtyping import Array, Int, PyTree, Real
 
 from recovery._arrays import divided
 
 Unknown = TypeVar("Unknown", bound=PyTree)
+Target = TypeVar("Target", bound=PyTree)
 
 
 def cgls(
-    forward: Callable[[Unknown], Inexact[Array, "..."]],
-    adjoint: Callable[[Inexact[Array, "..."]], Unknown],
-    targets: Inexact[Array, "..."],
+    forward: Callable[[Unknown], Target],
+    adjoint: Callable[[Target], Unknown],
+    targets: Target,
     *,
     ridge: Real[Array, ""],
     tolerance: Real[Array, ""],
     max_steps: int,
+    relative_to: Real[Array, ""] | None = None,
 ) -> tuple[Unknown, Int[Array, ""]]:
     """`argmin_z |T z - targets|^2 + ridge |z|^2` by conjugate gradients from zero, and its steps.
 
     The iterates are those of LSQR: the least-norm solution where it is not unique, and a
-    regularized one if stopped early. Stops when the gradient has shrunk by the tolerance, or to its
-    rounding error.
+    regularized one if stopped early. Stops when the norm of the gradient is below the tolerance
+    times `relative_to` (the norm of the first gradient if None), or at its rounding error.
 
     Reference: Hestenes, Stiefel (1952); Bjorck (1996), algorithm 7.4.1.
     """
     gradient = adjoint(targets)
     zero = jax.tree.map(jnp.zeros_like, gradient)
-    first = _squares(gradient)
+    first = squared_norm(gradient)
     ridge = ridge.astype(first.dtype)
     rounding = (16 * jnp.finfo(first.dtype).eps) ** 2
-    enough = jnp.square(tolerance).astype(first.dtype) * first
+    reference = first if relative_to is None else jnp.square(relative_to).astype(first.dtype)
+    enough = jnp.square(tolerance).astype(first.dtype) * reference
 
     def unfinished(state: tuple[PyTree, ...]) -> Array:
         *_, square, step = state
@@ -43,16 +46,16 @@ def cgls(
     def advance(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         z, residual, direction, square, step = state
         image = forward(direction)
-        curvature = _squares(image) + ridge * _squares(direction)
+        curvature = squared_norm(image) + ridge * squared_norm(direction)
         # Of a gradient that is all rounding error the next direction could be arbitrarily long.
-        floor = rounding * _squares(residual) * divided(curvature, _squares(direction))
+        floor = rounding * squared_norm(residual) * divided(curvature, squared_norm(direction))
         square = jnp.where(square > floor, square, 0)
         length = divided(square, curvature)
-        z = _add(z, length, direction)
-        residual = _add(residual, -length, image)
-        gradient = _add(adjoint(residual), -ridge, z)
-        next_square = jnp.where(square > 0, _squares(gradient), 0)
-        direction = _add(gradient, divided(next_square, square), direction)
+        z = add(z, length, direction)
+        residual = add(residual, -length, image)
+        gradient = add(adjoint(residual), -ridge, z)
+        next_square = jnp.where(square > 0, squared_norm(gradient), 0)
+        direction = add(gradient, divided(next_square, square), direction)
         return z, residual, direction, next_square, step + 1
 
     state = (zero, targets, gradient, first, jnp.asarray(0))
@@ -60,10 +63,10 @@ def cgls(
     return z, steps
 
 
-def _squares(x: PyTree) -> Real[Array, ""]:
+def squared_norm(x: PyTree) -> Real[Array, ""]:
     squares = [jnp.vdot(leaf, leaf).real for leaf in jax.tree.leaves(x)]
     return sum(squares[1:], start=squares[0])
 
 
-def _add(x: PyTree, factor: Real[Array, ""], y: PyTree) -> PyTree:
+def add(x: PyTree, factor: Real[Array, ""], y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: a + factor.astype(a.dtype) * b, x, y)

@@ -208,6 +208,11 @@ def check_columns(name: str, model: GainModel, factors: Factors) -> None:
         )
 
 
+def listed(numbers: np.ndarray) -> str:
+    """The first few, for a message."""
+    return ", ".join(str(number) for number in numbers[:5]) + (" ..." if numbers.size > 5 else "")
+
+
 def check_basis(
     name: str, basis: Array | None, size: int, rows: str, dtype: jax.typing.DTypeLike
 ) -> None:

@@ -9,7 +9,7 @@ from experiments import claims, fits, runner
 
 PAPERS = (
     *("overparameterized_gd", "subgradient_method", "robust_alternating_minimization"),
-    "blind_gain_calibration",
+    *("blind_gain_calibration", "self_calibration"),
 )
 FIGURES = [(paper, name) for paper in PAPERS for name in runner.find_figures(paper)]
 

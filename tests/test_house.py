@@ -12,8 +12,8 @@ LAYERS = [
     | {"plotting", "progress", "results", "theory"},
     {"operators"},
     {"problem"},
-    {"gain_model"},
-    {"calibration", "metrics", "problems", "row_solvers", "schedules", "starts"},
+    {"gain_model", "linear_system", "schur"},
+    {"calibration", "diagnosis", "metrics", "problems", "row_solvers", "schedules", "starts"},
     {"solvers", "prediction"},
     {"solve"},
 ]

@@ -70,7 +70,7 @@ def blind_gain(
         shape = _sizes(num_snapshots, num_sensors, signal_size)
         ensemble = DenseEnsemble(jax.random.normal(ensemble_key, shape, dtype or float))
     check_instance("ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices)")
-    _check_sizes(ensemble, num_snapshots, num_sensors, signal_size)
+    check_sizes(ensemble, num_snapshots, num_sensors, signal_size)
     _check_conflicts(ensemble, dtype, signal, sparsity, signal_basis, gains, gain_basis)
     operator = GainSensing(ensemble, num_signals, offset=offsets is not None)
     _, m, n = ensemble.shape
@@ -82,11 +82,11 @@ def blind_gain(
     if signal is None:
         signals = _random_signals(signal_key, (num_signals, n), sparsity, signal_basis, kind)
     else:
-        signals = _given("signal", signal, (num_signals, n), kind)
+        signals = given("signal", signal, (num_signals, n), kind)
     if not jnp.iscomplexobj(true_gains):
         mean = jnp.mean(true_gains)
         true_gains, signals = true_gains / mean, signals * mean
-    b = None if offsets is None else _given("offsets", offsets, (m,), kind)
+    b = None if offsets is None else given("offsets", offsets, (m,), kind)
     truth = operator.gain_factors(true_gains, signals, b)
     return measure(noise_key, operator, truth, noise_std=noise_std)
 
@@ -159,7 +159,8 @@ def _sizes(*sizes: int | None) -> tuple[int, int, int]:
     return p, m, n
 
 
-def _check_sizes(ensemble: AbstractEnsemble, *sizes: int | None) -> None:
+def check_sizes(ensemble: AbstractEnsemble, *sizes: int | None) -> None:
+    """Refuse p, m or n that are not those of the ensemble."""
     names = ("num_snapshots", "num_sensors", "signal_size")
     for name, size, own in zip(names, sizes, ensemble.shape, strict=True):
         if size is not None and size != own:
@@ -190,7 +191,8 @@ def _check_conflicts(
         )
 
 
-def _given(name: str, values: Any, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+def given(name: str, values: Any, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """An array that a user gives, of this shape; a vector stands for one row."""
     array = inexact_array(name)(values)
     if len(shape) == 2 and array.ndim == 1:
         array = array[None, :]
@@ -202,7 +204,7 @@ def _given(name: str, values: Any, shape: tuple[int, ...], dtype: jnp.dtype) -> 
 
 
 def _given_gains(gains: Any, size: int, dtype: jnp.dtype) -> Inexact[Array, " m"]:
-    array = _given("gains", gains, (size,), dtype)
+    array = given("gains", gains, (size,), dtype)
     if not is_concrete(array):
         return array
     values = np.asarray(array)  # known now, also while something else is traced

@@ -20,6 +20,7 @@ from recovery.solvers.gradient_descent import (
     AsymmetricGradientDescent as AsymmetricGradientDescent,
 )
 from recovery.solvers.gradient_descent import SymmetricGradientDescent as SymmetricGradientDescent
+from recovery.solvers.linear_least_squares import LinearLeastSquares as LinearLeastSquares
 from recovery.solvers.modified_step import ModifiedStep as ModifiedStep
 from recovery.solvers.modified_step import rescale_columns as rescale_columns
 from recovery.solvers.preconditioned import (
@@ -34,6 +35,10 @@ from recovery.solvers.preconditioned_subgradient import (
 )
 from recovery.solvers.preconditioned_subgradient import (
     PreconditionedSubgradientMethod as PreconditionedSubgradientMethod,
+)
+from recovery.solvers.schur_pencil import SchurPencil as SchurPencil
+from recovery.solvers.smallest_singular_vector import (
+    SmallestSingularVector as SmallestSingularVector,
 )
 from recovery.solvers.subgradient import AsymmetricSubgradientMethod as AsymmetricSubgradientMethod
 from recovery.solvers.subgradient import SubgradientMethod as SubgradientMethod

@@ -7,7 +7,7 @@ from jaxtyping import Array, Inexact, Real
 
 from recovery._arrays import check_matches, is_concrete
 from recovery.factors import Factors
-from recovery.gain_model import GainModel, check_columns, gain_scale
+from recovery.gain_model import GainModel, check_columns, gain_scale, listed
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.solvers.base import AbstractSolver
@@ -59,8 +59,9 @@ def check_calibration(
     check_matches("the start", start.struct, problem.operator.in_struct)
     check_columns("the start", model, start)
     _check_mean(start)
-    _check_sensors(model)
-    _check_counts(model, signal_unknowns, gain_unknowns)
+    check_sensors(model)
+    advice = "take more snapshots, or give bases or a sparsity"
+    check_counts(model, signal_unknowns, gain_unknowns, advice)
 
 
 def _check_mean(start: Factors) -> None:
@@ -74,22 +75,21 @@ def _check_mean(start: Factors) -> None:
         )
 
 
-def _check_sensors(model: GainModel) -> None:
+def check_sensors(model: GainModel) -> None:
     used, least = model.used, 1 + model.operator.offset
     if used is None:
         return
     few = np.flatnonzero(np.count_nonzero(used, axis=0) < least)
     if few.size:
-        listed = ", ".join(str(number) for number in few[:5]) + (" ..." if few.size > 5 else "")
         needed = "two (for gain and offset)" if least == 2 else "one"
         raise ValueError(
-            f"sensors without {needed} measurement{'s' * (least - 1)} of nonzero weight: {listed}. "
-            "Nothing tells their gains: leave them out, by ensemble.keep_sensors(kept) and "
-            "y[:, kept], weights too."
+            f"sensors without {needed} measurement{'s' * (least - 1)} of nonzero weight: "
+            f"{listed(few)}. Nothing tells their gains: leave them out, by "
+            "ensemble.keep_sensors(kept) and y[:, kept], weights too."
         )
 
 
-def _check_counts(model: GainModel, signal_unknowns: int, gain_unknowns: int) -> None:
+def check_counts(model: GainModel, signal_unknowns: int, gain_unknowns: int, advice: str) -> None:
     operator, used = model.operator, model.used
     equations = operator.num_measurements if used is None else np.count_nonzero(used)
     offsets = operator.ensemble.shape[1] if operator.offset else 0
@@ -98,6 +98,5 @@ def _check_counts(model: GainModel, signal_unknowns: int, gain_unknowns: int) ->
     if equations < unknowns:
         raise ValueError(
             f"{equations} measurements cannot tell {unknowns} unknowns ({signals} of signals, "
-            f"{gain_unknowns} - 1 of gains, {offsets} of offsets): take more snapshots, or give "
-            "bases or a sparsity."
+            f"{gain_unknowns} - 1 of gains, {offsets} of offsets): {advice}."
         )

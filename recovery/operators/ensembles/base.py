@@ -1,6 +1,7 @@
 """What every family of known matrices offers."""
 
 import abc
+import math
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -45,6 +46,11 @@ class AbstractEnsemble(eqx.Module):
     @abc.abstractmethod
     def column_norms(self) -> Real[Array, "p n"]:
         """Euclidean norms of the columns of each matrix."""
+
+    @property
+    def equal_rows(self) -> bool:
+        """Whether all entries of a column have the same modulus."""
+        return False
 
     @property
     @abc.abstractmethod
@@ -108,8 +114,14 @@ class SensorSubset(AbstractEnsemble):
 
     @property
     def column_norms(self) -> Real[Array, "p n"]:
-        """From the products with every unit signal: n transforms."""
+        """From the products with every unit signal, n transforms, unless all rows are alike."""
+        if self.equal_rows:
+            return math.sqrt(self.index.size / self.ensemble.shape[1]) * self.ensemble.column_norms
         return column_norms_by_products(self)
+
+    @property
+    def equal_rows(self) -> bool:
+        return self.ensemble.equal_rows
 
     @property
     def mean_square(self) -> Real[Array, ""]:

@@ -103,6 +103,10 @@ class MaskedFourier(AbstractEnsemble):
         return math.sqrt(self.shape[1]) * jnp.abs(self.masks).reshape(len(self.masks), -1)
 
     @property
+    def equal_rows(self) -> bool:
+        return True
+
+    @property
     def mean_square(self) -> Real[Array, ""]:
         return jnp.mean(jnp.abs(self.masks) ** 2)
 
@@ -202,6 +206,10 @@ class MaskedHadamard(AbstractEnsemble):
     @property
     def column_norms(self) -> Real[Array, "p n"]:
         return math.sqrt(self.num_sensors) * jnp.abs(self.masks)
+
+    @property
+    def equal_rows(self) -> bool:
+        return True
 
     @property
     def mean_square(self) -> Real[Array, ""]:
