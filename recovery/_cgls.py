@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree, Real
+from jaxtyping import Array, Inexact, Int, PyTree, Real
 
 from recovery._arrays import divided
 
@@ -68,5 +68,5 @@ def squared_norm(x: PyTree) -> Real[Array, ""]:
     return sum(squares[1:], start=squares[0])
 
 
-def add(x: PyTree, factor: Real[Array, ""], y: PyTree) -> PyTree:
+def add(x: PyTree, factor: Inexact[Array, ""], y: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: a + factor.astype(a.dtype) * b, x, y)

@@ -10,8 +10,14 @@ from jaxtyping import Array, Real
 from scipy.sparse.csgraph import connected_components
 
 from recovery._arrays import check_instance, matmul
+from recovery.constraint_rows import ROWS, check_name, check_row, given_row, named_row
 from recovery.gain_model import GainModel, listed
-from recovery.linear_system import LinearSystem, Unknowns, correlation, scaled
+from recovery.linear_system import (
+    LinearSystem,
+    Unknowns,
+    correlation,
+    scaled,
+)
 from recovery.problem import Problem
 from recovery.schur import (
     check_pencil,
@@ -58,7 +64,7 @@ class Identifiability(NamedTuple):
 
 
 def identifiability(
-    problem: Problem, constraint: tuple[Array, Array] | None = None
+    problem: Problem, constraint: str | tuple[Array, Array] | None = None
 ) -> Identifiability:
     """Whether gains and signals can be told from the measurements, and if not, why.
 
@@ -69,15 +75,18 @@ def identifiability(
 
     Args:
         problem: whose operator is `GainSensing`, weighted or not.
-        constraint: w as `solvers.LinearLeastSquares` takes it, two arrays.
+        constraint: w as `solvers.LinearLeastSquares` takes it, a name or two arrays.
 
     Reference: Ling, Strohmer (2018) for the counts of the models; graph and gap are ours.
     """
     check_instance("problem", problem, Problem, "Problem(operator, measurements)")
     model = GainModel.of(problem)
-    equations, unknowns = counts(model)
-    reasons = [*_count_reasons(model, equations, unknowns), *_sensor_reasons(model)]
-    nothing = Identifiability(False, (), equations, unknowns, np.nan, np.nan, np.nan, "")
+    row = None if constraint is None else _row(constraint, model)
+    operator = model.operator
+    _, m, n = operator.ensemble.shape
+    unknowns = operator.num_signals * n + m * (1 + operator.offset) - 1
+    reasons = [*_count_reasons(model, unknowns), *_sensor_reasons(model)]
+    nothing = Identifiability(False, (), model.num_equations, unknowns, np.nan, np.nan, np.nan, "")
     if reasons:
         left_out = "graph, eigenvalues and constraint, before the above is mended"
         return nothing._replace(reasons=tuple(reasons), not_checked=left_out)
@@ -87,7 +96,6 @@ def identifiability(
         left_out = f"graph, eigenvalues and constraint: {error}"
         return nothing._replace(identifiable=True, not_checked=left_out)
     connectivity, parts = _graph(model)
-    row = None if constraint is None else Unknowns(*map(jnp.asarray, constraint))
     smallest, second, largest, size = map(float, _eigenvalues(LinearSystem.of(problem), row))
     reasons = [*_graph_reasons(parts), *_gap_reasons(model, parts, second, largest)]
     gap = max(smallest, 0) / second if second > 0 else 1.0
@@ -102,34 +110,34 @@ def identifiability(
     )
 
 
-def counts(model: GainModel) -> tuple[int, int]:
-    """Measurements of nonzero weight, and unknowns less one for the common factor."""
-    operator, used = model.operator, model.used
-    _, m, n = operator.ensemble.shape
-    equations = operator.num_measurements if used is None else int(np.count_nonzero(used))
-    return equations, operator.num_signals * n + m * (1 + operator.offset) - 1
+def _row(constraint: str | tuple[Array, Array], model: GainModel) -> Unknowns:
+    if isinstance(constraint, str):
+        check_name(constraint, ROWS)
+        return named_row(constraint, LinearSystem(model).zero)
+    row = given_row(constraint)
+    check_row(row, model)
+    return row
 
 
-def _count_reasons(model: GainModel, equations: int, unknowns: int) -> list[str]:
-    operator = model.operator
-    p, m, n = operator.ensemble.shape
-    if (operator.diverse or p == 1) and n >= m > 1:
+def _count_reasons(model: GainModel, unknowns: int) -> list[str]:
+    if model.underdetermined_shots:
+        _, m, n = model.operator.ensemble.shape
         return [
             f"each shot sees a signal of its own, and n = {n} >= m = {m}: no number of shots "
             "suffices; use more sensors, or signals that several matrices see"
         ]
-    if equations < unknowns:
-        return [f"{equations} equations are fewer than {unknowns} unknowns: take more shots"]
+    if model.num_equations < unknowns:
+        counts = f"{model.num_equations} equations are fewer than {unknowns} unknowns"
+        return [f"{counts}: take more shots"]
     return []
 
 
 def _sensor_reasons(model: GainModel) -> list[str]:
-    dark = np.flatnonzero(~np.any(np.asarray(model.measurements), axis=0))
-    if not dark.size:
+    if not model.dark_sensors.size:
         return []
     return [
-        f"sensors {listed(dark)} measured nothing but zeros: their gain is zero, or the matrices "
-        "show them nothing of the signals; leave them out"
+        f"sensors {listed(model.dark_sensors)} measured nothing but zeros: their gain is zero, or "
+        "the matrices show them nothing of the signals; leave them out"
     ]
 
 

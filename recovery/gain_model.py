@@ -49,6 +49,23 @@ class GainModel(eqx.Module):
         return np.broadcast_to(np.asarray(self.weights) != 0, shape)
 
     @property
+    def num_equations(self) -> int:
+        """Measurements of nonzero weight; all of them if weights are not known now."""
+        used = self.used
+        return self.operator.num_measurements if used is None else int(np.count_nonzero(used))
+
+    @property
+    def dark_sensors(self) -> Int[np.ndarray, " _"]:
+        """Numbers of the sensors that measured nothing but zeros."""
+        return np.flatnonzero(~np.any(np.asarray(self.measurements), axis=0))
+
+    @property
+    def underdetermined_shots(self) -> bool:
+        """Whether each shot has a signal of its own with as many entries as sensors, or more."""
+        p, m, n = self.operator.ensemble.shape
+        return (self.operator.diverse or p == 1) and n >= m > 1
+
+    @property
     def square_weights(self) -> Real[Array, "shots m"]:
         """`|w|^2`, 0 for what is flagged."""
         struct = self.operator.out_struct

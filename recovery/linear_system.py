@@ -38,6 +38,13 @@ class LinearSystem(eqx.Module):
         """Raises TypeError for an operator that is not `GainSensing`, weighted or not."""
         return cls(GainModel.of(problem))
 
+    @property
+    def zero(self) -> Unknowns:
+        operator = self.model.operator
+        _, m, n = operator.ensemble.shape
+        dtype = operator.ensemble.dtype
+        return Unknowns(jnp.zeros(m, dtype), jnp.zeros((operator.num_signals, n), dtype))
+
     def forward(self, z: Unknowns) -> Inexact[Array, "shots m"]:
         """`S z`."""
         model = self.model

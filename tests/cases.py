@@ -147,6 +147,7 @@ class SolverCase:
         absolute: whether it works on absolute residuals and not on squared ones.
         problem: what it is tested on.
         only: what it says where it works on one kind of operator only.
+        linear: whether it solves a linear problem, which has a tolerance of its own.
     """
 
     build: Callable[[float], solvers.AbstractSolver]
@@ -155,6 +156,7 @@ class SolverCase:
     absolute: bool = False
     problem: Callable[..., Problem] = sensing_problem
     only: str | None = None
+    linear: bool = False
 
     @property
     def unfit(self) -> set[str]:
@@ -190,9 +192,11 @@ def _alternating(inner: solvers.AbstractRowSolver) -> SolverCase:
     return SolverCase(build, False, problem=completion_problem, only=message)
 
 
-def _calibration(build: Callable[[float], solvers.AbstractSolver]) -> SolverCase:
+def _calibration(
+    build: Callable[[float], solvers.AbstractSolver], *, linear: bool = False
+) -> SolverCase:
     message = "gains are calibrated from operators.GainSensing"
-    return SolverCase(build, False, problem=gain_problem, only=message)
+    return SolverCase(build, False, problem=gain_problem, only=message, linear=linear)
 
 
 SOLVERS: dict[str, SolverCase] = {
@@ -234,6 +238,17 @@ SOLVERS: dict[str, SolverCase] = {
     "alternating_calibration": _calibration(
         lambda s: solvers.AlternatingCalibration(inner_tolerance=1e-3 * s)
     ),
+    "linear_least_squares": _calibration(
+        lambda s: solvers.LinearLeastSquares("gains", tolerance=1e-12 * s), linear=True
+    ),
+    "auto_least_squares": _calibration(
+        lambda s: solvers.LinearLeastSquares(tolerance=1e-12 * s), linear=True
+    ),
+    "smallest_singular_vector": _calibration(
+        lambda s: solvers.SmallestSingularVector(tolerance=0.0, inner_tolerance=0.03 * s),
+        linear=True,
+    ),
+    "schur_pencil": _calibration(lambda s: solvers.SchurPencil(tolerance=1e-12 * s), linear=True),
     "subgradient_method": SolverCase(lambda s: _subgradient(s), True, True, True),
     "asymmetric_subgradient_method": SolverCase(
         lambda s: solvers.AsymmetricSubgradientMethod(schedules.LossProportional(0.8 * s)),

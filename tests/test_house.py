@@ -12,7 +12,7 @@ LAYERS = [
     | {"plotting", "progress", "results", "theory"},
     {"operators"},
     {"problem"},
-    {"gain_model", "linear_system", "schur"},
+    {"constraint_rows", "gain_model", "linear_system", "schur"},
     {"calibration", "diagnosis", "metrics", "problems", "row_solvers", "schedules", "starts"},
     {"solvers", "prediction"},
     {"solve"},

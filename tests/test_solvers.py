@@ -48,13 +48,14 @@ def run(case: SolverCase, problem: Problem | None = None, start: Factors | None 
 
 def test_converges_to_the_truth(case):
     solution = run(case, max_steps=3000, record_every=1000)
-    assert solution.trace["error"][-1] < 1e-12
+    assert metrics.relative_error(problem_of(case), solution.value) < 1e-12
 
 
 def test_truth_is_a_fixed_point(case):
     truth = problem_of(case).truth
-    start = Factors.symmetric(truth.left) if case.symmetric else truth
-    assert jnp.nanmax(run(case, start=start).trace["error"]) < 1e-13
+    solution = run(case, start=Factors.symmetric(truth.left) if case.symmetric else truth)
+    assert jnp.nanmax(solution.trace["error"]) < 1e-13
+    assert metrics.relative_error(problem_of(case), solution.value) < 1e-13
 
 
 def test_truth_with_unused_columns_is_a_fixed_point(case):
@@ -77,7 +78,7 @@ def test_state_holds_all_that_the_next_step_needs(case):
     first = run(case, max_steps=8)
     rest = run(case, start=first.state, max_steps=4)
     assert eqx.tree_equal(whole.value, rest.value)
-    assert jnp.array_equal(whole.trace["error"][-1], rest.trace["error"][-1])
+    assert jnp.array_equal(whole.trace["error"][-1], rest.trace["error"][-1], equal_nan=True)
 
 
 def test_jit_changes_nothing(case):
@@ -139,7 +140,7 @@ def test_follows_single_precision_data(case):
     )
     assert solution.value.left.dtype == jnp.float32
     assert solution.trace["error"].dtype == jnp.float32
-    assert solution.trace["error"][-1] < 1e-5
+    assert metrics.relative_error(problem, solution.value) < 1e-5
 
 
 def test_works_on_every_operator(case):
@@ -167,6 +168,8 @@ def test_works_on_every_operator(case):
 
 
 def test_tolerance_stops_at_the_first_step_below_it(case):
+    if case.linear:
+        pytest.skip("its tolerance is not of the residual")
     tolerance = 1e-4
     solver = case.build(1.0)
     # A wrapper stops when the solver it holds does; two phases when the second one does.

@@ -66,11 +66,16 @@ def blind_gain(
     ensemble_key, gain_key, signal_key, noise_key = jax.random.split(
         named_stream(key, "blind gain"), 4
     )
+    sizes = {
+        "num_snapshots": num_snapshots,
+        "num_sensors": num_sensors,
+        "signal_size": signal_size,
+    }
     if ensemble is None:
-        shape = _sizes(num_snapshots, num_sensors, signal_size)
+        shape = complete_sizes(sizes)
         ensemble = DenseEnsemble(jax.random.normal(ensemble_key, shape, dtype or float))
     check_instance("ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices)")
-    check_sizes(ensemble, num_snapshots, num_sensors, signal_size)
+    check_sizes(ensemble, sizes)
     _check_conflicts(ensemble, dtype, signal, sparsity, signal_basis, gains, gain_basis)
     operator = GainSensing(ensemble, num_signals, offset=offsets is not None)
     _, m, n = ensemble.shape
@@ -146,23 +151,22 @@ def _random_signals(
     return coefficients if columns is None else matmul(coefficients, columns.T)
 
 
-def _sizes(*sizes: int | None) -> tuple[int, int, int]:
-    names = ("num_snapshots", "num_sensors", "signal_size")
-    for name, size in zip(names, sizes, strict=True):
+def complete_sizes(sizes: dict[str, int | None]) -> tuple[int, int, int]:
+    """p, m and n, all of which must be given."""
+    for name, size in sizes.items():
         if size is None:
             raise ValueError(f"give {name}, or an ensemble, which has it.")
         check_count(name, size, low=1)
-    p, m, n = sizes
+    p, m, n = sizes.values()
     assert p is not None
     assert m is not None
     assert n is not None
     return p, m, n
 
 
-def check_sizes(ensemble: AbstractEnsemble, *sizes: int | None) -> None:
-    """Refuse p, m or n that are not those of the ensemble."""
-    names = ("num_snapshots", "num_sensors", "signal_size")
-    for name, size, own in zip(names, sizes, ensemble.shape, strict=True):
+def check_sizes(ensemble: AbstractEnsemble, sizes: dict[str, int | None]) -> None:
+    """Refuse p, m or n, by the names a user gave them, that are not those of the ensemble."""
+    for (name, size), own in zip(sizes.items(), ensemble.shape, strict=True):
         if size is not None and size != own:
             raise ValueError(f"{name} is {size}, but the ensemble has {own}: leave it out.")
 

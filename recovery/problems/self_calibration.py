@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray
 
-from recovery._arrays import check_count, check_instance, check_key, is_concrete, named_stream
+from recovery._arrays import check_instance, check_key, is_concrete, named_stream
 from recovery.operators import AbstractEnsemble, DenseEnsemble, GainSensing
 from recovery.problem import Problem
-from recovery.problems.calibration import check_sizes, given
+from recovery.problems.calibration import check_sizes, complete_sizes, given
 
 _MODELS = ("repeated", "diverse", "snapshots")
 
@@ -50,8 +50,8 @@ def self_calibration(
     if model not in _MODELS:
         raise ValueError(f"model is {model!r}, but one of {', '.join(_MODELS)} is needed.")
     keys = jax.random.split(named_stream(key, "self calibration"), 4)
-    sizes = _sizes(model, num_shots, num_sensors, signal_size, ensemble)
-    p, m, n = sizes
+    sizes = {"num_shots": num_shots, "num_sensors": num_sensors, "signal_size": signal_size}
+    p, m, n = _sizes(model, sizes, ensemble)
     if ensemble is None:
         count = 1 if model == "snapshots" else p
         ensemble = DenseEnsemble(jax.random.normal(keys[0], (count, m, n), dtype or complex))
@@ -73,38 +73,23 @@ def self_calibration(
 
 
 def _sizes(
-    model: str,
-    num_shots: int | None,
-    num_sensors: int | None,
-    signal_size: int | None,
-    ensemble: AbstractEnsemble | None,
+    model: str, sizes: dict[str, int | None], ensemble: AbstractEnsemble | None
 ) -> tuple[int, int, int]:
     """p, m and n, of which an ensemble fixes what it has."""
-    if ensemble is not None:
-        check_instance("ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices)")
-        count, num_sensors_own, signal_size_own = ensemble.shape
-        if model != "snapshots":
-            check_sizes(ensemble, num_shots, num_sensors, signal_size)
-            return ensemble.shape
-        if count != 1:
-            raise ValueError(
-                f"the ensemble has {count} matrices, but snapshots are taken through one: give "
-                "one, or model='diverse'."
-            )
-        check_sizes(ensemble, None, num_sensors, signal_size)
-        num_sensors, signal_size = num_sensors_own, signal_size_own
-    for name, size in (
-        ("num_shots", num_shots),
-        ("num_sensors", num_sensors),
-        ("signal_size", signal_size),
-    ):
-        if size is None:
-            raise ValueError(f"give {name}, which nothing else tells.")
-        check_count(name, size, low=1)
-    assert num_shots is not None
-    assert num_sensors is not None
-    assert signal_size is not None
-    return num_shots, num_sensors, signal_size
+    if ensemble is None:
+        return complete_sizes(sizes)
+    check_instance("ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices)")
+    if model != "snapshots":
+        check_sizes(ensemble, sizes)
+        return ensemble.shape
+    count, m, n = ensemble.shape
+    if count != 1:
+        raise ValueError(
+            f"the ensemble has {count} matrices, but snapshots are taken through one: give one, or "
+            "model='diverse'."
+        )
+    check_sizes(ensemble, sizes | {"num_shots": None})
+    return complete_sizes(sizes | {"num_sensors": m, "signal_size": n})
 
 
 def _gains(key: PRNGKeyArray, gains: Any, size: int, dtype: jnp.dtype) -> Inexact[Array, " m"]:

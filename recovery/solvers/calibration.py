@@ -90,8 +90,7 @@ def check_sensors(model: GainModel) -> None:
 
 
 def check_counts(model: GainModel, signal_unknowns: int, gain_unknowns: int, advice: str) -> None:
-    operator, used = model.operator, model.used
-    equations = operator.num_measurements if used is None else np.count_nonzero(used)
+    operator, equations = model.operator, model.num_equations
     offsets = operator.ensemble.shape[1] if operator.offset else 0
     signals = operator.num_signals * signal_unknowns
     unknowns = signals + gain_unknowns - 1 + offsets

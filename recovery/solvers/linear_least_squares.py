@@ -1,18 +1,22 @@
 """Self-calibration by linear least squares."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Inexact, Int, PRNGKeyArray, Real
 
-from recovery._arrays import check_count, check_number, inexact_array, is_concrete, real_scalar
+from recovery._arrays import check_count, check_number, real_scalar
+from recovery.constraint_rows import ROWS, check_name, check_row, given_row, named_row
 from recovery.factors import Factors
 from recovery.gain_model import GainModel
-from recovery.linear_system import LinearSystem, Unknowns, correlation, scaled
+from recovery.linear_system import (
+    LinearSystem,
+    Unknowns,
+    correlation,
+    scaled,
+)
 from recovery.problem import Problem
 from recovery.solvers.self_calibration import (
     AbstractSelfCalibration,
@@ -20,8 +24,6 @@ from recovery.solvers.self_calibration import (
     first_unknowns,
 )
 
-# In the order of the ties that "auto" may see.
-_NAMED = ("gains", "signals", "both", "first gain")
 _PROXY_STEPS = 8
 
 
@@ -68,14 +70,10 @@ class LinearLeastSquares(AbstractSelfCalibration):
         max_inner_steps: int = 1000,
     ):
         if isinstance(constraint, str):
-            if constraint not in ("auto", *_NAMED):
-                raise ValueError(
-                    f"constraint is {constraint!r}, but one of auto, {', '.join(_NAMED)} or a pair "
-                    "of arrays is needed."
-                )
+            check_name(constraint, ("auto", *ROWS))
             self.constraint, self.row = constraint, None
         else:
-            self.constraint, self.row = "given", _given_row(constraint)
+            self.constraint, self.row = "given", given_row(constraint)
         self.tolerance, self.max_inner_steps = real_scalar(tolerance), max_inner_steps
         check_number("tolerance", self.tolerance, low=0, high=1)
         check_count("max_inner_steps", max_inner_steps, low=1)
@@ -83,7 +81,7 @@ class LinearLeastSquares(AbstractSelfCalibration):
     def validate(self, problem: Problem, start: Factors | None) -> None:
         super().validate(problem, start)
         if self.row is not None:
-            _check_row(self.row, GainModel.of(problem))
+            check_row(self.row, GainModel.of(problem))
 
     def init(
         self, problem: Problem, start: Factors | None, key: PRNGKeyArray | None
@@ -112,17 +110,6 @@ class LinearLeastSquares(AbstractSelfCalibration):
         return LinearLeastSquaresState(z, steps < self.max_inner_steps, steps, size, chosen)
 
 
-def named_row(name: str, like: Unknowns) -> Unknowns:
-    gains, signals = (jnp.ones_like(leaf) for leaf in like)
-    if name == "gains":
-        signals = jnp.zeros_like(signals)
-    elif name == "signals":
-        gains = jnp.zeros_like(gains)
-    elif name == "first gain":
-        gains, signals = jnp.zeros_like(gains).at[0].set(1), jnp.zeros_like(signals)
-    return Unknowns(gains, signals)
-
-
 def _best_row(
     system: LinearSystem, start: Unknowns
 ) -> tuple[Unknowns, Int[Array, ""], Real[Array, ""], Unknowns]:
@@ -133,41 +120,9 @@ def _best_row(
     """
     scaling = system.scaling
     z = system.inverse_iteration(start, num_steps=_PROXY_STEPS)
-    rows = [named_row(name, z) for name in _NAMED]
+    rows = [named_row(name, z) for name in ROWS]
     unscaled = jax.tree.map(jnp.divide, z, scaling)
     sizes = jnp.stack([correlation(scaled(scaling, row), unscaled) for row in rows])
     best = jnp.argmax(sizes)
     row = jax.tree.map(lambda *leaves: jax.lax.select_n(best, *leaves), *rows)
     return row, best, sizes[best], z
-
-
-def _given_row(constraint: Any) -> Unknowns:
-    if not isinstance(constraint, tuple | list) or len(constraint) != 2:
-        raise TypeError(
-            f"constraint is a {type(constraint).__name__}, but a name or a pair of arrays (for the "
-            "inverse gains, for the signals) is needed."
-        )
-    return Unknowns(*(inexact_array("constraint")(part) for part in constraint))
-
-
-def _check_row(row: Unknowns, model: GainModel) -> None:
-    operator = model.operator
-    _, m, n = operator.ensemble.shape
-    dtype, shapes = operator.ensemble.dtype, ((m,), (operator.num_signals, n))
-    if tuple(part.shape for part in row) != shapes or any(part.dtype != dtype for part in row):
-        given = " and ".join(f"{part.dtype}{list(part.shape)}" for part in row)
-        raise ValueError(
-            f"constraint has parts {given}, but {dtype}{list(shapes[0])} and "
-            f"{dtype}{list(shapes[1])} are needed."
-        )
-    if not all(is_concrete(part) for part in row):
-        return
-    gains, signals = (np.asarray(part) for part in row)
-    total = np.sum(np.abs(gains))
-    opposed = np.isrealobj(gains) and abs(np.sum(gains)) <= 1e-6 * total
-    if not np.any(signals) and (total == 0 or opposed):
-        raise ValueError(
-            "constraint is orthogonal to every plausible solution: it is zero on the signals, and "
-            f"on the inverse gains it adds up to {np.sum(gains):.3g}, but positive gains need a "
-            "sum that is not zero: take 'gains'."
-        )

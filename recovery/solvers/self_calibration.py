@@ -2,7 +2,6 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from recovery._arrays import check_matches, is_concrete
@@ -48,17 +47,13 @@ def first_unknowns(system: LinearSystem, start: Factors | None) -> Unknowns:
     """Those of the start; unit gains and no signal if there is none."""
     if start is not None:
         return system.unknowns(start)
-    operator = system.model.operator
-    _, m, n = operator.ensemble.shape
-    dtype = operator.ensemble.dtype
-    return Unknowns(jnp.ones(m, dtype), jnp.zeros((operator.num_signals, n), dtype))
+    zero = system.zero
+    return zero._replace(inverse_gains=jnp.ones_like(zero.inverse_gains))
 
 
 def _check_sizes(model: GainModel) -> None:
-    operator = model.operator
-    p, m, n = operator.ensemble.shape
-    alone = operator.diverse or p == 1
-    if alone and n >= m and m > 1:
+    if model.underdetermined_shots:
+        _, m, n = model.operator.ensemble.shape
         raise ValueError(
             f"each shot sees a signal of its own, of n = {n} entries, with m = {m} sensors: it "
             "adds as many unknowns as equations, so that no number of shots tells the gains: use "
@@ -68,17 +63,9 @@ def _check_sizes(model: GainModel) -> None:
 
 def _check_seen(model: GainModel) -> None:
     """Refuse sensors that measured nothing but zeros: their inverse gains could be anything."""
-    if not is_concrete(model.measurements):
-        return
-    dark = dark_sensors(model)
-    if dark.size:
+    if is_concrete(model.measurements) and model.dark_sensors.size:
         raise ValueError(
-            f"all measurements of sensors {listed(dark)} are zero, so that any inverse gain fits "
-            "them: a gain is zero, or the matrices show them nothing. Leave them out, by "
-            "ensemble.keep_sensors(kept) and y[:, kept], weights too."
+            f"all measurements of sensors {listed(model.dark_sensors)} are zero, so that any "
+            "inverse gain fits them: a gain is zero, or the matrices show them nothing. Leave them "
+            "out, by ensemble.keep_sensors(kept) and y[:, kept], weights too."
         )
-
-
-def dark_sensors(model: GainModel) -> np.ndarray:
-    """Numbers of the sensors whose measurements are all zero."""
-    return np.flatnonzero(~np.any(np.asarray(model.measurements), axis=0))
