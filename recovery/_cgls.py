@@ -40,25 +40,27 @@ def cgls(
     enough = jnp.square(tolerance).astype(first.dtype) * reference
 
     def unfinished(state: tuple[PyTree, ...]) -> Array:
-        *_, square, step = state
+        *_, square, _, step = state
         return (step < max_steps) & (square > enough)
 
     def advance(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
-        z, residual, direction, square, step = state
+        z, residual, direction, square, value, step = state
         image = forward(direction)
         curvature = squared_norm(image) + ridge * squared_norm(direction)
         # Of a gradient that is all rounding error the next direction could be arbitrarily long.
-        floor = rounding * squared_norm(residual) * divided(curvature, squared_norm(direction))
+        floor = rounding * value * divided(curvature, squared_norm(direction))
         square = jnp.where(square > floor, square, 0)
         length = divided(square, curvature)
         z = add(z, length, direction)
         residual = add(residual, -length, image)
+        value = jnp.maximum(value - length * square, 0)
         gradient = add(adjoint(residual), -ridge, z)
         next_square = jnp.where(square > 0, squared_norm(gradient), 0)
         direction = add(gradient, divided(next_square, square), direction)
-        return z, residual, direction, next_square, step + 1
+        return z, residual, direction, next_square, value, step + 1
 
-    state = (zero, targets, gradient, first, jnp.asarray(0))
+    # The value of what is minimized is carried along: to compute it would be one more pass.
+    state = (zero, targets, gradient, first, squared_norm(targets), jnp.asarray(0))
     z, *_, steps = jax.lax.while_loop(unfinished, advance, state)
     return z, steps
 

@@ -22,6 +22,7 @@ from recovery.problem import Problem
 from recovery.schur import (
     check_pencil,
     matrices,
+    orthonormal_range,
     schur_pencil,
     smallest_eigenvectors,
 )
@@ -158,7 +159,7 @@ def _seen_in_common(stack: Array) -> Real[Array, "m m"]:
     """`sum_l |(P_l)_ij|^2`, P_l the projections onto the ranges of the matrices."""
 
     def add(total: Array, matrix: Array) -> tuple[Array, None]:
-        q = jnp.linalg.qr(matrix)[0]
+        q = orthonormal_range(matrix)
         return total + jnp.abs(matmul(q, q.conj().T)) ** 2, None
 
     m = stack.shape[1]
@@ -184,8 +185,7 @@ def _eigenvalues(
     if row is not None:
         s = vectors[:, 0]
         x = system.signals_for(s, tolerance=jnp.asarray(1e-9), max_steps=1000)
-        z = jax.tree.map(jnp.divide, Unknowns(s, x), system.scaling)
-        size = correlation(scaled(system.scaling, row), z)
+        size = correlation(scaled(system.scaling, row), system.unscaled(Unknowns(s, x)))
     return values[0], values[1], values[-1], size
 
 

@@ -79,12 +79,17 @@ class LinearSystem(eqx.Module):
 
     @property
     def scaling(self) -> Unknowns:
-        """`1 / column_norms`, of the dtype of the unknowns; 1 for columns of zeros."""
+        """`1 / column_norms`; 0 for columns of zeros, whose unknowns nothing tells."""
+        dtype = self.model.measurements.dtype
+        return jax.tree.map(
+            lambda norms: divided(jnp.ones_like(norms), norms).astype(dtype), self.column_norms
+        )
 
-        def inverse(norms: Real[Array, "..."]) -> Inexact[Array, "..."]:
-            return (1 / jnp.where(norms > 0, norms, 1)).astype(self.model.measurements.dtype)
-
-        return jax.tree.map(inverse, self.column_norms)
+    def unscaled(self, z: Unknowns) -> Unknowns:
+        """`q` with `z = scaling q`."""
+        return jax.tree.map(
+            lambda norms, leaf: norms.astype(leaf.dtype) * leaf, self.column_norms, z
+        )
 
     def least_squares(
         self,
@@ -112,7 +117,7 @@ class LinearSystem(eqx.Module):
             rows, last = residual
             return add(scaled(scaling, self.adjoint(rows)), last, w)
 
-        q = jax.tree.map(jnp.divide, start, scaling)
+        q = self.unscaled(start)
         image = forward(q)
         square = squared_norm(image)
         factor = image[1].conj() * divided(jnp.ones_like(square), square).astype(image[1].dtype)

@@ -33,7 +33,7 @@ def schur_pencil(model: GainModel) -> Pencil:
     operator = model.operator
     stack = matrices(operator.ensemble)
     if len(stack) == 1 and model.weights is None:  # one projection for all signals
-        q = jnp.linalg.qr(stack[0])[0]
+        q = orthonormal_range(stack[0])
         count = operator.num_signals
         y = model.measurements
         rest = jnp.eye(len(q), dtype=q.dtype) - matmul(q, q.conj().T)
@@ -55,17 +55,20 @@ def schur_pencil(model: GainModel) -> Pencil:
 def _of_signal(
     rows: Inexact[Array, "p m n"], used: Bool[Array, "p m"], y: Inexact[Array, "p m"]
 ) -> Pencil:
-    """`Q R = rows`, `P = Q Q^H`."""
     p, m, n = rows.shape
-    q, r = jnp.linalg.qr(rows.reshape(p * m, n))
-    # Directions that the rows do not see, all of weight zero, explain nothing.
-    diagonal = jnp.abs(jnp.diagonal(r))
-    seen = diagonal > p * m * jnp.finfo(diagonal.dtype).eps * jnp.max(diagonal)
-    q = jnp.where(seen, q, 0).reshape(p, m, -1)
+    q = orthonormal_range(rows.reshape(p * m, n)).reshape(p, m, -1)
     mixed = jnp.sum(q.conj() * y[:, :, None], axis=0)  # diag(y) conj(Q)
     schur = jnp.diag(jnp.sum(jnp.abs(y) ** 2, axis=0).astype(y.dtype))
     noise = jnp.where(used, 1 - jnp.sum(jnp.abs(q) ** 2, axis=2), 0)
     return Pencil(schur - matmul(mixed.conj(), mixed.T), jnp.sum(noise, axis=0))
+
+
+def orthonormal_range(matrix: Inexact[Array, "rows n"]) -> Inexact[Array, "rows _"]:
+    """Orthonormal columns that span the range, and columns of zeros for what is missing to n."""
+    q, r = jnp.linalg.qr(matrix)
+    u, values, _ = jnp.linalg.svd(r, full_matrices=False)
+    least = max(matrix.shape) * jnp.finfo(values.dtype).eps * jnp.max(values)
+    return matmul(q, jnp.where(values > least, u, 0))
 
 
 def matrices(ensemble: AbstractEnsemble) -> Inexact[Array, "p m n"]:

@@ -227,6 +227,18 @@ def test_auto_takes_the_row_that_fits():
     np.testing.assert_allclose(state.correlation, expected, rtol=0.1)
 
 
+def test_entries_that_no_matrix_shows_stay_zero():
+    """Alone they could meet the constraint, with inverse gains of zero."""
+    masks = jax.random.rademacher(KEY, (P, N), complex).at[:, 2].set(0)
+    ensemble = operators.MaskedFourier(masks, (M,))
+    signal = jnp.abs(normal(7, (N,))).astype(complex).at[2].set(0)
+    case = problems.self_calibration(KEY, ensemble=ensemble, signals=signal)
+    for solver in (solvers.LinearLeastSquares("signals"), SPECTRAL, PENCIL):
+        found = run(case, solver).value
+        assert metrics.relative_error(case, found) < 1e-10
+        assert found.right[2, 0] == 0
+
+
 def test_a_solve_cut_short_goes_on_in_its_next_steps():
     case = problem(snr_db=30.0)
     whole = run(case, solvers.LinearLeastSquares("gains"), max_steps=1)

@@ -1,4 +1,4 @@
-"""Blind gain calibration against NumPy and the floor; batches of trials; a seeded ensemble.
+"""Calibration against NumPy and the floor; batches of trials; a seeded ensemble.
 
 python experiments/benchmarks/calibration.py [--quick] [--threads N] [--out FILE.md]
 """
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from experiments.benchmarks import measuring
+from experiments.benchmarks.linear_calibration import batch_rows, imaging_rows
 from experiments.benchmarks.measuring import Row, interleaved, ratio_text
 from recovery import Problem, metrics, problems, solve, starts
 from recovery.operators import DenseEnsemble, GainSensing, SeededGaussianEnsemble
@@ -27,7 +28,8 @@ TARGET = 1e-6  # relative residual: relative loss 1e-12
 
 @dataclass(frozen=True)
 class Sizes:
-    """n = m and p of a solve; n, all m, all p, trials of a map; n, m, p of the seeded ensemble."""
+    """n = m and p of a solve; n, all m, all p, trials of a map; n, m, p of the seeded ensemble;
+    pixels of a side of the image; problems of a batch, and sensors of each."""
 
     size: int
     num_snapshots: int
@@ -36,11 +38,35 @@ class Sizes:
     map_snapshots: tuple[int, ...]
     map_trials: int
     seeded: tuple[int, int, int]
+    image_size: int
+    batch: tuple[int, int]
     rounds: int
 
 
-FULL = Sizes(1024, 10, 32, (16, 32, 64, 128, 256), (2, 4, 8, 16, 32, 64), 64, (256, 1024, 1024), 3)
-QUICK = Sizes(32, 8, 8, (8,), (4, 8), 4, (16, 32, 8), 1)
+FULL = Sizes(
+    size=1024,
+    num_snapshots=10,
+    map_size=32,
+    map_sensors=(16, 32, 64, 128, 256),
+    map_snapshots=(2, 4, 8, 16, 32, 64),
+    map_trials=64,
+    seeded=(256, 1024, 1024),
+    image_size=512,
+    batch=(1000, 256),
+    rounds=3,
+)
+QUICK = Sizes(
+    size=32,
+    num_snapshots=8,
+    map_size=8,
+    map_sensors=(8,),
+    map_snapshots=(4, 8),
+    map_trials=4,
+    seeded=(16, 32, 8),
+    image_size=32,
+    batch=(10, 32),
+    rounds=1,
+)
 
 
 # Seconds to an accuracy
@@ -205,11 +231,13 @@ def seeded_rows(sizes: Sizes) -> Iterator[Row]:
 
 def rows(quick: bool) -> Iterator[Row]:
     sizes = QUICK if quick else FULL
-    # First, so that the peak is that of this part.
+    # First, so that the peaks are those of these parts.
     yield from seeded_rows(sizes)
+    yield from imaging_rows(sizes.image_size, sizes.rounds)
+    yield from batch_rows(*sizes.batch, sizes.rounds)
     yield from solve_rows(sizes)
     yield from map_rows(sizes)
 
 
 if __name__ == "__main__":
-    measuring.main("calibration", "Blind gain calibration: time against NumPy and the floor", rows)
+    measuring.main("calibration", "Calibration: time against NumPy and the floor", rows)

@@ -121,7 +121,7 @@ def _best_row(
     scaling = system.scaling
     z = system.inverse_iteration(start, num_steps=_PROXY_STEPS)
     rows = [named_row(name, z) for name in ROWS]
-    unscaled = jax.tree.map(jnp.divide, z, scaling)
+    unscaled = system.unscaled(z)
     sizes = jnp.stack([correlation(scaled(scaling, row), unscaled) for row in rows])
     best = jnp.argmax(sizes)
     row = jax.tree.map(lambda *leaves: jax.lax.select_n(best, *leaves), *rows)

@@ -34,7 +34,8 @@ class SmallestSingularVector(AbstractSelfCalibration):
     `LinearLeastSquares` fits. By inverse iteration: each step is a linear least squares problem
     whose constraint is the previous estimate, solved inexactly. Takes more steps where noise leaves
     a small gap above the smallest singular value; start from a least-squares solution if there is
-    one.
+    one. With few shots in much noise that vector sits on the sensors that saw least: then a
+    least-squares solution refined by `AlternatingCalibration` is the better estimate.
 
     Args:
         norm: "all": `|s|^2 + |x|^2 = 1`, the method of the paper, whose estimate from noisy data
