@@ -1,7 +1,9 @@
 """Gains of a sensor array, and the signals that it saw, from a user's own snapshots.
 
-    python experiments/calibrate_array.py FILE.npz [--out OUT.npz] [--figure FIGURE.png] [--offset]
-        [--method descent] [--spread RHO] [--sparsity K]
+    python experiments/calibrate_array.py FILE.npz [--out OUT.npz] [--figure FIGURE.png]
+        [--model repeated|diverse|snapshots] [--offset]
+        [--method alternating|descent|linear|spectral|pencil] [--spread RHO] [--sparsity K]
+        [--constraint auto|gains|signals|both|"first gain"] [--no-refine]
 
 Shot l of a signal x is `y[l] = g * (A[l] @ x)` and noise; `--offset` adds an unknown constant of
 each sensor. The file is written by `numpy.savez` and holds
@@ -9,10 +11,18 @@ each sensor. The file is written by `numpy.savez` and holds
 | name | shape | |
 |---|---|---|
 | `y` | (shots, m) | of m sensors; NaN and infinite entries are flagged |
-| `A` | (p, m, n) | shots = p, or s p for s signals: all shots of the first signal first |
+| `A` | by the model, below | |
 | `seed`, `signal_size` | numbers | instead of A: the Gaussian matrices below |
-| `num_signals` | number | with a seed, where it is not 1 |
+| `num_signals` | number | with a seed, where it is not 1; model repeated only |
 | `weights` | (shots, m) | where there are any: factors of the residuals; 0 flags a measurement |
+
+| `--model` | who sees what | `A` |
+|---|---|---|
+| repeated (default) | all p matrices see one signal, or each of s signals | (p, m, n) |
+| diverse | each matrix sees a signal of its own, n < m | (p, m, n) |
+| snapshots | one matrix, each shot is a signal of its own, n < m | (m, n) or (1, m, n) |
+
+Shots are p, or s p for s signals: all shots of the first signal first.
 
 A seed stands for `operators.SeededGaussianEnsemble(jax.random.key(seed), p, m, signal_size)`, or
 
@@ -22,6 +32,21 @@ A seed stands for `operators.SeededGaussianEnsemble(jax.random.key(seed), p, m, 
 with "complex64" for complex y (`dtype=complex`). Real gains are taken to be positive and have mean
 one in the result; complex ones have mean modulus one and the first of them phase zero, and their
 uncertainty is up to a common factor.
+
+| `--method` | | start |
+|---|---|---|
+| alternating (default) | least squares for signals and gains in turn | gains one, or spectral |
+| descent | gradients, for `--spread` and `--sparsity` | the same |
+| linear | least squares for signals and 1 / gains; `--constraint` fixes their scale | none |
+| spectral | the same with a norm fixed: for gains of any phase | none |
+| pencil | the same without its bias by noise, for many shots; knows no offsets | none |
+
+`recovery.solvers` says more of them (LinearLeastSquares, SmallestSingularVector, SchurPencil). The
+last three are refined by alternating least squares unless `--no-refine` is given; uncertainties are
+those of a refined estimate. Use them where alternating steps do not find the solution, as may be
+with phases, or with signals of their own. A problem that counts, the matrices or the Schur pencil
+show to be hopeless is named before the solve, for up to 2^24 numbers in the matrices of all shots
+and 1024 sensors.
 
 Written are `gains`, `signals`, `gains_std`, `signals_std`, `noise_std` (of a measurement of weight
 one), `offsets` if asked for, `residual_rms` of each sensor, `relative_residual`, `num_steps`,
@@ -37,34 +62,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from tqdm import tqdm
 
-from experiments.complete_entries import check_figure, whole_file
-from experiments.snapshots import Data, need, read_data
-from recovery import (
-    RESULTS,
-    Factors,
-    Problem,
-    SolveError,
-    operators,
-    plotting,
-    solve,
-    solvers,
-    starts,
+from experiments.calibration_methods import (
+    CONSTRAINTS,
+    METHODS,
+    check_method,
+    estimate,
+    make_solver,
+    warn,
+    weighted,
 )
-from recovery.calibration import signals_for, uncertainty
+from experiments.calibration_plot import draw
+from experiments.outputs import check_places, write_both
+from experiments.snapshots import MODELS, Data, need, read_data
+from recovery import Factors, Problem, SolveError, operators
+from recovery.calibration import uncertainty
 from recovery.gain_model import GainModel
 
-CHUNK = 20  # steps between two looks at the residual
-SETTLED = 1e-6  # what the residual must fall by, relatively, in one of two chunks
 # Identified: noise of this share of the measurements moves no estimate by its own size.
 LEAST_NOISE = 1e-5
 CHANCE = 4  # times what so many unknowns explain of noise: less is no sign of a fit
-SHOWN, WORST = 4, 5  # signals in the figure, sensors in the table
-MANY = 100  # points in a panel, which are then small
+WORST = 5  # sensors in the table
 
 
 def make_problem(data: Data, *, offset: bool) -> tuple[Problem, np.ndarray]:
@@ -80,62 +98,16 @@ def make_problem(data: Data, *, offset: bool) -> tuple[Problem, np.ndarray]:
     )
     some = sensors.size < used.shape[1]
     ensemble = data.ensemble.keep_sensors(sensors) if some else data.ensemble
-    operator = operators.GainSensing(ensemble, len(y) // ensemble.shape[0], offset=offset)
-    return weighted(operator, jnp.asarray(weights), jnp.asarray(weights * y)), sensors
-
-
-def weighted(
-    operator: operators.GainSensing, weights: jax.Array | None, measurements: jax.Array
-) -> Problem:
-    assert weights is not None  # every problem here has them
-    return Problem(operators.WeightedSensing(operator, weights), measurements)
-
-
-def make_solver(options: argparse.Namespace) -> solvers.AbstractSolver:
-    priors = {"gain_spread": options.spread, "sparsity": options.sparsity}
-    given = any(value is not None for value in priors.values())
-    allowed = options.method != "alternating" or not given
-    need(allowed, "--spread and --sparsity need --method descent.")
-    if given or options.method == "descent":
-        return solvers.BlindGainDescent(tolerance=options.tolerance, **priors)
-    return solvers.AlternatingCalibration(tolerance=options.tolerance)
-
-
-def make_start(problem: Problem) -> Factors:
-    """Signals by least squares: unlike back-projected ones, right for matrices of any scale.
-
-    For gains one; complex ones may have any phases, and those of the leading singular vector.
-    """
-    model = GainModel.of(problem)
-    ensemble, count = model.operator.ensemble, model.operator.num_signals
-    gains = jnp.ones(ensemble.shape[1], ensemble.dtype)
-    if jnp.iscomplexobj(gains):
-        operator = operators.GainSensing(ensemble, count)
-        centred = weighted(operator, model.weights, model.centre(model.measurements))
-        gains = starts.spectral(centred, 1).left[:, 0]  # of data without offsets
-    return signals_for(problem, gains, tolerance=0.1, max_steps=50)
-
-
-def run(
-    problem: Problem, solver: solvers.AbstractSolver, max_steps: int
-) -> tuple[Factors, dict[str, Any], str]:
-    """Until the residual meets the tolerance or settles, and why the steps ended."""
-    value, residual, steps, still = make_start(problem), np.inf, 0, 0
-    ending = "NOT CONVERGED: the residual neither met the tolerance nor settled: raise --max-steps."
-    with tqdm(total=max_steps, desc="calibrate", unit="step", disable=None) as bar:
-        while steps < max_steps and still < 2:
-            solution = solve(problem, solver, value, max_steps=min(CHUNK, max_steps - steps))
-            value, previous = solution.value, residual
-            residual = float(solution.state.relative_residual)
-            steps += int(solution.num_steps)
-            bar.update(int(solution.num_steps))
-            if solution.result == RESULTS.converged:
-                ending = "The residual met the tolerance."
-                break
-            still = 0 if residual < previous * (1 - SETTLED) else still + 1
-    if still == 2:
-        ending = f"The residual has settled: {CHUNK} steps took less than {SETTLED:g} of it away."
-    return value, {"relative_residual": residual, "num_steps": steps}, ending
+    p, m, n = ensemble.shape
+    diverse = data.model == "diverse"
+    need(
+        n < m or m == 1 or (p > 1 and not diverse),
+        f"each shot sees a signal of its own, of n = {n} entries, with m = {m} sensors that "
+        "measured anything: no number of shots tells the gains; n < m is needed.",
+    )
+    operator = operators.GainSensing(ensemble, len(y) // p, diverse=diverse, offset=offset)
+    given = None if np.all(weights == 1) else jnp.asarray(weights)
+    return weighted(operator, given, jnp.asarray(weights * y)), sensors
 
 
 def keep_support(problem: Problem, factors: Factors) -> tuple[Problem, Factors, np.ndarray]:
@@ -204,7 +176,8 @@ def calibrate(data: Data, options: argparse.Namespace) -> tuple[dict[str, Any], 
     """What is written, and sentences on it."""
     solver = make_solver(options)
     problem, sensors = make_problem(data, offset=options.offset)
-    factors, found, ending = run(problem, solver, options.max_steps)
+    warn(problem)
+    factors, found, ending = estimate(problem, solver, options)
     signals = GainModel.of(problem).operator.signals_of(factors)
     residual = np.asarray(problem.operator.forward_factors(factors) - problem.measurements)
     counts = np.sum(data.weights[:, sensors] > 0, axis=0)
@@ -228,7 +201,9 @@ def table(found: dict[str, Any], data: Data) -> str:
     known = std[np.isfinite(std)]
     rows = {
         "sensors": f"{gains.size}, left out: {listed(left_out) or 'none'}",
-        "snapshots": data.ensemble.shape[0],
+        "model": data.model,
+        "shots": len(data.y),
+        "matrices": data.ensemble.shape[0],
         "signals": "{} of {} entries".format(*found["signals"].shape),
         "measurements that count": f"{found['num_measurements']} of {data.y.size}",
         "flagged as NaN or infinite": data.num_infinite,
@@ -246,70 +221,15 @@ def table(found: dict[str, Any], data: Data) -> str:
     return "\n".join(lines)
 
 
-def draw(found: dict[str, Any]) -> Figure:
-    gains, signals, noise = found["gains"], found["signals"], found["noise_std"]
-    is_complex = np.iscomplexobj(gains)
-    bar, part = ("|", np.abs) if is_complex else ("", np.asarray)
-    share = 0.5**0.5 if is_complex else 1  # of the uncertainty, in each of two directions
-    bars = share * found["gains_std"]
-    figure = Figure(figsize=(7, 9 if is_complex else 7), layout="constrained")
-    first, *middle, last = figure.subplots(3 + is_complex)
-    for sensor in np.flatnonzero(np.isnan(gains)):
-        first.axvline(sensor, color="0.8", linewidth=3)
-    points(first, part(gains), 0, bars)
-    title = "bars: one standard deviation" + ("; grey: left out" if np.isnan(gains).any() else "")
-    finish(first, "sensor", f"{bar}gain{bar} (mean 1)", title)
-    if is_complex:
-        points(middle[0], np.angle(gains), 0, np.arctan2(bars, np.abs(gains)))
-        finish(middle[0], "sensor", "phase of gain (radians)")
-    for i, x in enumerate(signals[:SHOWN]):
-        label = f"signal {i} of {len(signals)}" if len(signals) > 1 else ""
-        points(middle[-1], part(x), i, share * found["signals_std"][i], label)
-    finish(middle[-1], "entry", f"{bar}signal{bar} (unit of y / A)")
-    points(last, found["residual_rms"], 1, label="residual of a sensor")
-    plotting.theory_line(last, [0, gains.size - 1], [noise, noise], label="noise, estimated")
-    last.set_ylim(0, 1.3 * np.nanmax([*found["residual_rms"], noise]) or 1)
-    finish(last, "sensor", "residual times weight, rms")
-    return figure
-
-
-def points(ax: Axes, y: np.ndarray, index: int, bars: Any = None, label: str = "") -> None:
-    style = {"fmt": "osD^"[index], "color": plotting.COLORS[index], "elinewidth": 1}
-    style |= {"markersize": 4, "capsize": 2} if y.size <= MANY else {"markersize": 2}
-    ax.errorbar(np.arange(y.size), y, yerr=bars, label=label, **style)
-
-
-def finish(ax: Axes, xlabel: str, ylabel: str, title: str = "") -> None:
-    scale = ("linear", "linear")
-    plotting.finish(ax, xlabel=xlabel, ylabel=ylabel, title=title, scale=scale)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def write(options: argparse.Namespace, found: dict[str, Any]) -> None:
-    """Both files, or none."""
-    figure = draw(found)
-    with whole_file(options.out) as arrays, whole_file(options.figure) as image:
-        np.savez(arrays, **found)
-        figure.savefig(image, format=options.figure.suffix[1:], dpi=150)
-
-
-def check_places(options: argparse.Namespace) -> None:
-    need(options.out.suffix == ".npz", f"--out {options.out} must end in .npz.")
-    check_figure(options.figure)
-    for path in (options.out, options.figure):
-        need(path.parent.is_dir(), f"the folder {path.parent} of {path} is missing: create it.")
-        need(not path.is_dir(), f"{path} is a folder, but a file is written: name one.")
-    same = options.out.resolve() == options.file.resolve()
-    need(not same, f"--out {options.out} is the file of the data: give another name.")
-    need(options.max_steps >= 1, f"--max-steps must be at least 1, got {options.max_steps}.")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("file", type=Path, help=".npz with y, A or seed, perhaps weights")
     parser.add_argument("--out", type=Path, default=Path("calibrated.npz"))
     parser.add_argument("--figure", type=Path, help="default: beside --out, .png")
-    parser.add_argument("--method", choices=("alternating", "descent"), help="default: alternating")
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0])
+    parser.add_argument("--method", choices=METHODS, help="default: alternating")
+    parser.add_argument("--constraint", choices=CONSTRAINTS, help="default: auto; linear")
+    parser.add_argument("--no-refine", dest="refine", action="store_false", help="linear methods")
     parser.add_argument("--offset", action="store_true", help="sensors have unknown offsets")
     parser.add_argument("--spread", type=float, help="gains are within 1 -+ this; descent")
     parser.add_argument("--sparsity", type=int, help="entries of a signal that are not 0; descent")
@@ -319,11 +239,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.figure = options.figure or options.out.with_suffix(".png")
     jax.config.update("jax_enable_x64", True)
     try:
-        check_places(options)
-        data = read_data(options.file)
+        check_places(options.file, options.out, options.figure)
+        steps = options.max_steps
+        need(steps >= 1, f"--max-steps must be at least 1, got {steps}.")
+        check_method(options)
+        data = read_data(options.file, options.model)
         found, sentences = calibrate(data, options)
         print("\n".join([table(found, data), "", *sentences]))
-        write(options, found)
+        write_both(options.out, found, options.figure, draw(found))
         print(f"gains and signals are in {options.out}, a plot is in {options.figure}")
     except (ValueError, TypeError, OSError, SolveError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -19,13 +19,11 @@ noise give a small ridge.
 import argparse
 import csv
 import io
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +31,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiments.outputs import check_figure, whole_file
 from experiments.triplets import Pairs, Triplets, numbers_by_id, read_pairs, read_triplets
 from recovery import Factors, Problem, SolveError, plotting, solve, starts
 from recovery.operators import EntrySampling
@@ -164,19 +163,6 @@ def draw(fits: Sequence[Fit]) -> Figure:
     return figure
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when all of it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def write_factors(path: Path, best: Fit, split: Split, ridge: float) -> None:
     arrays: dict[str, Any] = {
         "left": np.asarray(best.factors.left),
@@ -254,12 +240,6 @@ def complete(options: argparse.Namespace) -> None:
         print(f"predictions are in {predictions}")
     if request:
         print(top(*request, best, split))
-
-
-def check_figure(path: Path) -> None:
-    kinds = Figure().canvas.get_supported_filetypes()
-    if path.suffix[1:] not in kinds:
-        raise ValueError(f"{path} has an unknown extension: a figure is one of {', '.join(kinds)}.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.complete_entries import check_figure, fit, whole_file
+from experiments.complete_entries import fit
+from experiments.outputs import check_figure, whole_file
 from experiments.photograph import load_photograph, show
 from recovery import Factors, Problem, SolveError
 from recovery.operators import EntrySampling

@@ -12,6 +12,13 @@ import numpy as np
 from experiments.triplets import check_file
 from recovery import operators
 
+MODELS = ("repeated", "diverse", "snapshots")
+NEEDED = {
+    "repeated": "(p, m, n) and (num_signals p, m) are needed: as many sensors, and all p snapshots "
+    "of each signal; one matrix (m, n) needs --model snapshots",
+    "diverse": "(p, m, n) and (p, m) are needed: as many sensors, and a matrix for each shot",
+    "snapshots": "(m, n) and (shots, m) are needed: one matrix, and as many sensors",
+}
 ARRAYS = ("y", "A", "seed", "signal_size", "num_signals", "weights")
 
 
@@ -23,6 +30,7 @@ class Data:
     weights: np.ndarray
     ensemble: operators.AbstractEnsemble
     num_infinite: int
+    model: str
 
 
 def need(condition: Any, sentence: str) -> None:
@@ -50,21 +58,41 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_data(path: Path) -> Data:
+def read_data(path: Path, model: str) -> Data:
     arrays = load_arrays(path)
     y = arrays["y"]
     shape = f"y has shape {y.shape}"
     need(y.ndim == 2 and y.size, f"{shape}, but (shots, sensors) is needed, a row for each shot.")
+    if model != "repeated":
+        arrays = with_own_signals(arrays, model)
     finite = np.isfinite(y)
     weights = np.where(finite, checked_weights(arrays.get("weights", np.ones(y.shape)), y), 0)
     is_complex = any(np.iscomplexobj(arrays[name]) for name in ("y", "A") if name in arrays)
     dtype = np.dtype(complex if is_complex else float)
-    ensemble = (given_matrices if "A" in arrays else drawn_matrices)(arrays, dtype)
+    if "A" in arrays:
+        ensemble = given_matrices(arrays, dtype, NEEDED[model])
+    else:
+        ensemble = drawn_matrices(arrays, dtype)
     if "A" in arrays:  # a row of zeros shows its sensor nothing
         rows = np.any(arrays["A"] != 0, axis=2)
         weights = weights * np.tile(rows, (len(y) // len(rows), 1))
     y = np.where(weights > 0, y, 0).astype(dtype)
-    return Data(y, weights, ensemble, int(np.sum(~finite)))
+    return Data(y, weights, ensemble, int(np.sum(~finite)), model)
+
+
+def with_own_signals(arrays: dict[str, np.ndarray], model: str) -> dict[str, np.ndarray]:
+    """As if all shots were of one signal through p matrices (diverse), or each of one (snapshots).
+
+    So the shapes are right; who sees which signal, the operator says.
+    """
+    shots = len(arrays["y"])
+    given = arrays.get("num_signals", np.asarray(shots))
+    mend = f"with --model {model} each of the {shots} shots has a signal of its own: leave it out"
+    need(given.ndim == 0 and given == shots, f"num_signals is {given}, but {mend}.")
+    arrays = arrays | {"num_signals": np.asarray(1 if model == "diverse" else shots)}
+    if model == "snapshots" and "A" in arrays and arrays["A"].ndim == 2:
+        arrays["A"] = arrays["A"][None]
+    return arrays
 
 
 def checked_weights(weights: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -77,14 +105,15 @@ def checked_weights(weights: np.ndarray, y: np.ndarray) -> np.ndarray:
     return weights
 
 
-def given_matrices(arrays: dict[str, np.ndarray], dtype: np.dtype) -> operators.AbstractEnsemble:
+def given_matrices(
+    arrays: dict[str, np.ndarray], dtype: np.dtype, needed: str
+) -> operators.AbstractEnsemble:
     y, matrices = arrays["y"], arrays["A"]
     fits = matrices.ndim == 3 and matrices.size and matrices.shape[1] == y.shape[1]
     count = arrays.get("num_signals", len(y) // len(matrices) if fits else 1)
     need(
         fits and np.all(len(y) == count * len(matrices)),
-        f"A has shape {matrices.shape} and y {y.shape} (num_signals {count}), but (p, m, n) and "
-        "(num_signals p, m) are needed: as many sensors, and all p snapshots of each signal.",
+        f"A has shape {matrices.shape} and y {y.shape} (num_signals {count}), but {needed}.",
     )
     bad = np.sum(~np.isfinite(matrices))
     need(bad == 0, f"A holds {bad} entries that are NaN or infinite, but it must be known.")

@@ -11,6 +11,7 @@ from recovery._arrays import divided
 
 Unknown = TypeVar("Unknown", bound=PyTree)
 Target = TypeVar("Target", bound=PyTree)
+_ROWS = 8
 
 
 def cgls(
@@ -66,8 +67,20 @@ def cgls(
 
 
 def squared_norm(x: PyTree) -> Real[Array, ""]:
-    squares = [jnp.vdot(leaf, leaf).real for leaf in jax.tree.leaves(x)]
-    return sum(squares[1:], start=squares[0])
+    return inner(x, x).real
+
+
+def inner(x: PyTree, y: PyTree) -> Inexact[Array, ""]:
+    """`x^H y`."""
+    return jax.tree.reduce(jnp.add, jax.tree.map(_inner, x, y))
+
+
+def _inner(x: Inexact[Array, "..."], y: Inexact[Array, "..."]) -> Inexact[Array, ""]:
+    if not jnp.iscomplexobj(x) or x.size % _ROWS:
+        return jnp.vdot(x, y)
+    # On a CPU complex products are added up to a row ten times faster than to a number.
+    row = jnp.sum(x.reshape(_ROWS, -1).conj() * y.reshape(_ROWS, -1), axis=0)
+    return jnp.sum(jax.lax.optimization_barrier(row))
 
 
 def add(x: PyTree, factor: Inexact[Array, ""], y: PyTree) -> PyTree:

@@ -70,9 +70,11 @@ def identifiability(
     """Whether gains and signals can be told from the measurements, and if not, why.
 
     Looked at are the counts of equations and unknowns, sensors that measured nothing but zeros,
-    the graph of what sensors see in common, the two smallest eigenvalues of the Schur pencil, and
-    the constraint of a least-squares solution. The last three need all matrices in memory and are
-    left out where they are too large (`not_checked`), as they are where the counts do not suffice.
+    signals that the matrices do not show, the graph of what sensors see in common, the two smallest
+    eigenvalues of the Schur pencil, and the constraint of a least-squares solution. All but the
+    first two need the matrices in memory and are left out where they are too large (`not_checked`),
+    as they are where the counts do not suffice. Noise fills in what the matrices leave open: what
+    noiseless data would not tell shows as a gap near 1 then, and not as a reason.
 
     Args:
         problem: whose operator is `GainSensing`, weighted or not.
@@ -89,16 +91,21 @@ def identifiability(
     reasons = [*_count_reasons(model, unknowns), *_sensor_reasons(model)]
     nothing = Identifiability(False, (), model.num_equations, unknowns, np.nan, np.nan, np.nan, "")
     if reasons:
-        left_out = "graph, eigenvalues and constraint, before the above is mended"
+        left_out = "matrices and constraint, before the above is mended"
         return nothing._replace(reasons=tuple(reasons), not_checked=left_out)
     try:
         check_pencil(model)
     except ValueError as error:
-        left_out = f"graph, eigenvalues and constraint: {error}"
+        left_out = f"matrices and constraint: {error}"
         return nothing._replace(identifiable=True, not_checked=left_out)
-    connectivity, parts = _graph(model)
+    stack = np.asarray(matrices(operator.ensemble))
+    connectivity, parts = _graph(model, stack)
     smallest, second, largest, size = map(float, _eigenvalues(LinearSystem.of(problem), row))
-    reasons = [*_graph_reasons(parts), *_gap_reasons(model, parts, second, largest)]
+    reasons = [
+        *_signal_reasons(stack, shared=not operator.diverse),
+        *_graph_reasons(parts),
+        *_gap_reasons(model, parts, second, largest),
+    ]
     gap = max(smallest, 0) / second if second > 0 else 1.0
     if row is not None and not reasons:
         reasons += _constraint_reasons(size, gap)
@@ -121,8 +128,8 @@ def _row(constraint: str | tuple[Array, Array], model: GainModel) -> Unknowns:
 
 
 def _count_reasons(model: GainModel, unknowns: int) -> list[str]:
-    if model.underdetermined_shots:
-        _, m, n = model.operator.ensemble.shape
+    _, m, n = model.operator.ensemble.shape
+    if model.one_shot_each and n >= m > 1:
         return [
             f"each shot sees a signal of its own, and n = {n} >= m = {m}: no number of shots "
             "suffices; use more sensors, or signals that several matrices see"
@@ -142,12 +149,23 @@ def _sensor_reasons(model: GainModel) -> list[str]:
     ]
 
 
-def _graph(model: GainModel) -> tuple[float, int]:
+def _signal_reasons(stack: np.ndarray, *, shared: bool) -> list[str]:
+    n = stack.shape[2]
+    ranks = np.linalg.matrix_rank(stack.reshape(1, -1, n) if shared else stack)
+    if ranks.min() == n:
+        return []
+    return [
+        f"the matrices show {ranks.min()} dimensions of a signal of {n} entries: leave out entries "
+        "that no matrix shows, or take other matrices"
+    ]
+
+
+def _graph(model: GainModel, stack: np.ndarray) -> tuple[float, int]:
     """Connectivity and number of parts; NaN and 1 where signals are shared by several matrices."""
     operator = model.operator
     if not operator.diverse and operator.ensemble.shape[0] > 1:
         return np.nan, 1
-    weights = np.asarray(_seen_in_common(matrices(operator.ensemble)))
+    weights = np.asarray(_seen_in_common(jnp.asarray(stack)))
     parts, _ = connected_components(weights > 1e-12 * weights.max(), directed=False)
     values = np.linalg.eigvalsh(np.diag(weights.sum(axis=1)) - weights)
     largest = values[-1]

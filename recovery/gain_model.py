@@ -60,10 +60,9 @@ class GainModel(eqx.Module):
         return np.flatnonzero(~np.any(np.asarray(self.measurements), axis=0))
 
     @property
-    def underdetermined_shots(self) -> bool:
-        """Whether each shot has a signal of its own with as many entries as sensors, or more."""
-        p, m, n = self.operator.ensemble.shape
-        return (self.operator.diverse or p == 1) and n >= m > 1
+    def one_shot_each(self) -> bool:
+        """Whether each signal is seen by one matrix only."""
+        return self.operator.diverse or self.operator.ensemble.shape[0] == 1
 
     @property
     def square_weights(self) -> Real[Array, "shots m"]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int, Real
 
 from recovery._arrays import divided
-from recovery._cgls import add, cgls, squared_norm
+from recovery._cgls import add, cgls, inner, squared_norm
 from recovery.factors import Factors
 from recovery.gain_model import GainModel
 from recovery.problem import Problem
@@ -174,11 +174,6 @@ class LinearSystem(eqx.Module):
         the best offsets."""
         predictions = self.model.operator.predictions(z.signals)
         return self.model.normalized_factors(1 / z.inverse_gains, z.signals, predictions)
-
-
-def inner(w: Unknowns, z: Unknowns) -> Inexact[Array, ""]:
-    """`w^H z`."""
-    return jnp.vdot(w.inverse_gains, z.inverse_gains) + jnp.vdot(w.signals, z.signals)
 
 
 def scaled(factors: Unknowns, z: Unknowns) -> Unknowns:

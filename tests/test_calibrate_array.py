@@ -10,6 +10,7 @@ import pytest
 from experiments import calibrate_array
 
 M, N, P = 12, 6, 6  # the same shapes everywhere: most of the time goes into compiling
+OWN_N = 4  # entries of signals that one shot sees alone
 NOISE = 1e-3
 
 
@@ -21,18 +22,37 @@ def simulate(*, num_signals: int = 1, is_complex: bool = False, noise: float = N
         draw = rng.standard_normal(shape)
         return draw + 1j * rng.standard_normal(shape) if is_complex else draw
 
-    gains = rng.uniform(0.5, 1.5, M)
-    if is_complex:
-        gains = gains * np.exp(2j * np.pi * rng.random(M))
-    gains = gains / np.mean(np.abs(gains))
+    gains = random_gains(rng, is_complex=is_complex)
     arrays = {"A": rng.standard_normal((P, M, N)), "gains": gains, "x": normal(num_signals, N)}
     clean = measure(arrays)
     return arrays | {"y": clean + noise * normal(*clean.shape)}
 
 
+def random_gains(rng: np.random.Generator, *, is_complex: bool) -> np.ndarray:
+    gains = rng.uniform(0.5, 1.5, M)
+    if is_complex:
+        gains = gains * np.exp(2j * np.pi * rng.random(M))
+    return gains / np.mean(np.abs(gains))
+
+
 def measure(arrays: dict) -> np.ndarray:
     seen = np.einsum("lij,sj->sli", arrays["A"], arrays["x"])
     return arrays["gains"] * seen.reshape(-1, M)
+
+
+def simulate_own(model: str, *, is_complex: bool = False, noise: float = NOISE) -> dict:
+    """As `simulate`, but every shot is of a signal of its own, of fewer entries."""
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        draw = rng.standard_normal(shape)
+        return draw + 1j * rng.standard_normal(shape) if is_complex else draw
+
+    gains = random_gains(rng, is_complex=is_complex)
+    matrices = rng.standard_normal((1 if model == "snapshots" else P, M, OWN_N))
+    arrays = {"A": matrices, "gains": gains, "x": normal(P, OWN_N)}
+    clean = gains * np.einsum("lij,lj->li", np.broadcast_to(matrices, (P, M, OWN_N)), arrays["x"])
+    return arrays | {"y": clean + noise * normal(P, M)}
 
 
 def calibrate(tmp_path: Path, arrays: dict, *options: str) -> dict:
@@ -240,6 +260,142 @@ def test_says_that_steps_ran_out(tmp_path, capsys):
     assert "NOT CONVERGED" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("model", "method", "is_complex"),
+    [
+        ("repeated", "linear", True),
+        ("repeated", "spectral", True),
+        ("repeated", "pencil", False),
+        ("diverse", "alternating", False),
+        ("diverse", "descent", False),
+        ("diverse", "linear", False),
+        ("diverse", "pencil", True),
+        ("snapshots", "alternating", False),
+        ("snapshots", "spectral", True),
+        ("snapshots", "pencil", False),
+    ],
+)
+def test_models_and_methods(model, method, is_complex, tmp_path, capsys):
+    if model == "repeated":
+        arrays = simulate(is_complex=is_complex)
+    else:
+        arrays = simulate_own(model, is_complex=is_complex)
+    found = calibrate(tmp_path, arrays, "--model", model, "--method", method)
+    assert_within(found, arrays)
+    assert found["identified"]
+    assert found["signals"].shape == arrays["x"].shape
+    assert found["num_unknowns"] == arrays["x"].size + M - 1
+    assert found["noise_std"] == pytest.approx(NOISE * (1 + is_complex) ** 0.5, rel=0.5)
+    printed = capsys.readouterr().out
+    assert "NOT" not in printed
+    assert f"| model | {model} |" in printed
+    assert f"| shots | {P} |\n| matrices | {len(arrays['A'])} |" in printed
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--method linear",
+        "--method linear --constraint gains",
+        "--method linear --constraint signals",
+        "--method linear --constraint both",
+        "--method spectral",
+        "--method pencil",
+    ],
+)
+def test_linear_methods_are_exact_without_noise_and_refinement(options, tmp_path, capsys):
+    arrays = simulate_own("diverse", noise=0)
+    options = [*options.split(), "--model", "diverse", "--no-refine"]
+    found = calibrate(tmp_path, arrays, *options)
+    np.testing.assert_allclose(found["gains"], arrays["gains"], atol=1e-7)
+    np.testing.assert_allclose(found["signals"], arrays["x"], atol=1e-7)
+    assert found["relative_residual"] < 1e-7
+    printed = capsys.readouterr().out
+    assert f"The estimate of --method {options[1]} is not refined." in printed
+    assert "NOT" not in printed
+
+
+def test_first_gain_fixes_the_scale_of_gains_of_any_phase(tmp_path):
+    arrays = simulate(is_complex=True, noise=0)
+    options = ["--method", "linear", "--constraint", "first gain", "--no-refine"]
+    found = calibrate(tmp_path, arrays, *options)
+    phase = arrays["gains"][0] / abs(arrays["gains"][0])
+    np.testing.assert_allclose(found["gains"], arrays["gains"] / phase, atol=1e-7)
+
+
+def test_refinement_lowers_the_residual_and_counts_its_steps(tmp_path):
+    arrays = simulate(noise=0.1)
+    linear = calibrate(tmp_path, arrays, "--method", "linear", "--no-refine")
+    refined = calibrate(tmp_path, arrays, "--method", "linear")
+    assert linear["num_steps"] == 1
+    assert refined["num_steps"] > 1
+    assert refined["relative_residual"] < 0.99 * linear["relative_residual"]
+    expected = calibrate(tmp_path, arrays)
+    np.testing.assert_allclose(refined["gains"], expected["gains"], rtol=1e-2)
+
+
+def test_one_matrix_is_given_in_three_ways(tmp_path):
+    arrays = simulate_own("snapshots")
+    expected = calibrate(tmp_path, arrays, "--model", "snapshots")
+    two = arrays | {"A": arrays["A"][0], "num_signals": P}
+    for given, options in ((two, ["--model", "snapshots"]), (arrays, [])):
+        found = calibrate(tmp_path, given, *options)
+        for name in ("gains", "signals", "gains_std"):
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("model", ["diverse", "snapshots"])
+def test_seed_in_place_of_the_matrices_of_own_signals(model, tmp_path):
+    arrays = simulate_own(model)
+    key = jax.random.fold_in(jax.random.key(3), zlib.crc32(b"seeded gaussian ensemble"))
+    keys = [jax.random.fold_in(key, i) for i in range(len(arrays["A"]))]
+    draws = np.stack([np.asarray(jax.random.normal(k, (M, OWN_N), "float32")) for k in keys])
+    seen = np.einsum("lij,lj->li", np.broadcast_to(draws, (P, M, OWN_N)), arrays["x"])
+    arrays["y"] = arrays["gains"] * seen
+    given = {"y": arrays["y"], "seed": 3, "signal_size": OWN_N}
+    found = calibrate(tmp_path, given, "--model", model, "--method", "linear", "--no-refine")
+    np.testing.assert_allclose(found["gains"], arrays["gains"], atol=1e-5)
+    np.testing.assert_allclose(found["signals"], arrays["x"], atol=1e-4)
+
+
+def test_flags_and_dead_sensors_of_own_signals(tmp_path):
+    arrays = simulate_own("snapshots")
+    y, weights, matrix = arrays["y"].copy(), np.ones((P, M)), arrays["A"].copy()
+    y[1, 2], weights[3, 5], y[3, 5] = np.nan, 0, 1e6
+    y[:, 7], matrix[:, 9] = np.inf, 0
+    given = arrays | {"y": y, "weights": weights, "A": matrix}
+    found = calibrate(tmp_path, given, "--model", "snapshots", "--method", "pencil")
+    assert_within(found, arrays)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found["gains"])), [7, 9])
+    assert found["num_measurements"] == P * (M - 2) - 2
+
+
+@pytest.mark.parametrize("method", ["linear", "spectral"])
+def test_linear_methods_with_offsets(method, tmp_path):
+    arrays = simulate(is_complex=True)
+    offsets = np.random.default_rng(1).standard_normal(M) + 1j
+    found = calibrate(
+        tmp_path, arrays | {"y": arrays["y"] + offsets}, "--offset", "--method", method
+    )
+    assert_within(found, arrays)
+    np.testing.assert_allclose(found["offsets"], offsets, atol=10 * NOISE)
+
+
+@pytest.mark.parametrize("method", ["alternating", "pencil"])
+def test_says_before_the_solve_what_is_hopeless(method, tmp_path, capsys):
+    arrays = simulate_own("snapshots", noise=0)
+    matrix = arrays["A"][0]
+    matrix[: M // 2, OWN_N // 2 :] = matrix[M // 2 :, : OWN_N // 2] = 0  # two arrays in one
+    y = arrays["gains"] * (arrays["x"] @ matrix.T)
+    options = ["--model", "snapshots", "--method", method]
+    found = calibrate(tmp_path, arrays | {"y": y, "A": matrix}, *options)
+    before, _, after = capsys.readouterr().out.partition("| | |")
+    assert before.startswith("NOT IDENTIFIABLE, seen before the solve: the graph ")
+    assert "in common has 2 parts" in before
+    assert "NOT IDENTIFIED: gains and signals can change together" in after
+    assert not found["identified"]
+
+
 GOOD = simulate()
 RAGGED = np.array([np.ones(2), np.ones(3)], dtype=object)
 BAD_ARRAYS = [
@@ -285,12 +441,74 @@ def test_bad_arrays_are_named_and_nothing_written(change, sentence, tmp_path, mo
     assert Path("calibrated.npz").read_bytes() == b"old"
 
 
+OWN = simulate_own("snapshots")
+BAD_MODELS = [
+    (
+        "diverse",
+        "alternating",
+        {"y": GOOD["y"][:5]},
+        r"A has shape \(6, 12, 6\) .* a matrix for each",
+    ),
+    (
+        "diverse",
+        "alternating",
+        {"num_signals": 2},
+        "num_signals is 2, .* each of the 6 shots has a",
+    ),
+    (
+        "diverse",
+        "alternating",
+        {"A": GOOD["A"][0]},
+        r"A has shape \(12, 6\) .* a matrix for each shot",
+    ),
+    ("diverse", "linear", {"y": GOOD["y"][:, :6], "A": GOOD["A"][:, :6]}, "n = 6 .* m = 6 sensors"),
+    ("diverse", "pencil", {"y": GOOD["y"][:, :5], "A": GOOD["A"][:, :5]}, "n = 6 .* m = 5 sensors"),
+    (
+        "diverse",
+        "alternating",
+        {"y": GOOD["y"][:1], "A": GOOD["A"][:1]},
+        "12 measurements .* 17 unk",
+    ),
+    (
+        "snapshots",
+        "alternating",
+        {},
+        r"A has shape \(6, 12, 6\) .* one matrix, and as many sensors",
+    ),
+    ("snapshots", "spectral", {"A": OWN["A"][0].T}, r"A has shape \(1, 4, 12\) .* one matrix"),
+    ("snapshots", "spectral", {"A": OWN["A"][0, 0]}, r"A has shape \(4,\) .* one matrix"),
+    (
+        "snapshots",
+        "linear",
+        {"A": None, "seed": 1, "signal_size": 12},
+        "n = 12 entries, with m = 12",
+    ),
+    ("repeated", "linear", {"A": GOOD["A"][0]}, "one matrix .m, n. needs --model snapshots"),
+    ("repeated", "spectral", {"y": GOOD["y"][:1], "A": GOOD["A"][:1]}, "12 measurements .* 17 unk"),
+]
+
+
+@pytest.mark.parametrize(("model", "method", "change", "sentence"), BAD_MODELS)
+def test_bad_arrays_of_a_model_are_named(model, method, change, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays = {name: GOOD[name] for name in ("y", "A")} | change
+    np.savez("data.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(SystemExit, match="^error: .*" + sentence):
+        calibrate_array.main(["data.npz", "--model", model, "--method", method])
+    assert [x.name for x in tmp_path.iterdir()] == ["data.npz"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ("--spread 1", "gain_spread must be above 0 and below 1, got 1"),
         ("--spread 0", "gain_spread must be above 0 and below 1, got 0"),
         ("--spread 0.5 --method alternating", "--spread and --sparsity need --method descent"),
+        ("--sparsity 2 --method linear", "--spread and --sparsity need --method descent"),
+        ("--constraint gains", "--constraint needs --method linear"),
+        ("--constraint gains --method pencil", "--constraint needs --method linear"),
+        ("--no-refine", "--no-refine needs --method linear, spectral, pencil"),
+        ("--offset --method pencil", "offsets, which the Schur pencil does not know: use Linear"),
         ("--sparsity 7", "sparsity is 7, but signals have 6"),
         ("--sparsity 0", "sparsity must be a whole number of at least 1, got 0"),
         ("--max-steps 0", "--max-steps must be at least 1, got 0"),

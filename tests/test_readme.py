@@ -72,8 +72,23 @@ def test_fifth_example_finds_the_gains_of_the_users_array(tmp_path, monkeypatch,
     assert capsys.readouterr().out
 
 
-def test_there_are_five_examples():
-    assert len(EXAMPLES) == 5
+def test_sixth_example_finds_complex_gains_from_shots_of_other_signals(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    matrix, signals = (rng.standard_normal((*shape, 2)) @ [1, 1j] for shape in ((12, 5), (20, 5)))
+    gains = rng.uniform(0.5, 1.5, 12) * np.exp(2j * np.pi * rng.random(12))
+    np.savez("shots.npz", A=matrix, y=gains * (signals @ matrix.T))
+    names: dict = {}
+    exec(EXAMPLES[5], names)
+    found = np.asarray(names["solution"].value.left[:, 0])
+    np.testing.assert_allclose(found / found[0], gains / gains[0], atol=1e-8)
+    assert "nothing makes it hopeless" in capsys.readouterr().out
+
+
+def test_there_are_six_examples():
+    assert len(EXAMPLES) == 6
 
 
 def test_claims_are_those_that_the_figures_wrote():

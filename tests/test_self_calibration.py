@@ -369,6 +369,14 @@ def test_diagnosis_sees_a_signal_that_shows_a_sensor_too_little():
     assert "explain the measurements alike" in found.reasons[0]
 
 
+def test_diagnosis_sees_entries_that_no_matrix_shows():
+    ensemble = problem().operator.ensemble
+    blind = operators.DenseEnsemble(ensemble.matrices.at[:, :, 2].set(0))
+    found = identifiability(problems.self_calibration(KEY, ensemble=blind))
+    assert not found.identifiable
+    assert f"show {N - 1} dimensions of a signal of {N}" in found.reasons[0]
+
+
 def test_diagnosis_judges_a_constraint():
     """F2: `[1; 0]` against Steinhaus gains in much noise, and the truth itself."""
     noisy = problem("repeated", gains="steinhaus", snr_db=0.0)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray, Real
 
 from recovery._arrays import check_instance, check_key, is_concrete, named_stream
 from recovery.operators import AbstractEnsemble, DenseEnsemble, GainSensing
@@ -24,7 +24,7 @@ def self_calibration(
     num_shots: int | None = None,
     gains: str | Inexact[ArrayLike, " m"] = "uniform",
     signals: Inexact[ArrayLike, "..."] | None = None,
-    snr_db: float | None = None,
+    snr_db: float | Real[Array, ""] | None = None,
     ensemble: AbstractEnsemble | None = None,
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Problem:

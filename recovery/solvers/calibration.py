@@ -94,6 +94,13 @@ def check_counts(model: GainModel, signal_unknowns: int, gain_unknowns: int, adv
     offsets = operator.ensemble.shape[1] if operator.offset else 0
     signals = operator.num_signals * signal_unknowns
     unknowns = signals + gain_unknowns - 1 + offsets
+    m = operator.ensemble.shape[1]
+    if model.one_shot_each and signal_unknowns >= m > 1:
+        advice = (
+            f"each shot sees a signal of its own, of {signal_unknowns} unknowns with {m} sensors, "
+            "so that no number of shots tells the gains: use more sensors, or signals that several "
+            "matrices see"
+        )
     if equations < unknowns:
         raise ValueError(
             f"{equations} measurements cannot tell {unknowns} unknowns ({signals} of signals, "

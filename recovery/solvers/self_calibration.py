@@ -28,7 +28,6 @@ class AbstractSelfCalibration(AbstractSolver):
             check_matches("the start", start.struct, problem.operator.in_struct)
             check_columns("the start", model, start)
         check_sensors(model)
-        _check_sizes(model)
         _, m, n = model.operator.ensemble.shape
         check_counts(model, n, m, "take more snapshots")
         _check_seen(model)
@@ -49,16 +48,6 @@ def first_unknowns(system: LinearSystem, start: Factors | None) -> Unknowns:
         return system.unknowns(start)
     zero = system.zero
     return zero._replace(inverse_gains=jnp.ones_like(zero.inverse_gains))
-
-
-def _check_sizes(model: GainModel) -> None:
-    if model.underdetermined_shots:
-        _, m, n = model.operator.ensemble.shape
-        raise ValueError(
-            f"each shot sees a signal of its own, of n = {n} entries, with m = {m} sensors: it "
-            "adds as many unknowns as equations, so that no number of shots tells the gains: use "
-            "more sensors than signal entries, or signals that several matrices see."
-        )
 
 
 def _check_seen(model: GainModel) -> None:

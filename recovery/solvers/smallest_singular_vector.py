@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, Real
 
 from recovery._arrays import check_count, check_number, divided, real_scalar
-from recovery._cgls import squared_norm
+from recovery._cgls import inner, squared_norm
 from recovery.factors import Factors
-from recovery.linear_system import LinearSystem, Unknowns, inner
+from recovery.linear_system import LinearSystem, Unknowns
 from recovery.problem import Problem
 from recovery.solvers.base import tolerance_array
 from recovery.solvers.self_calibration import (

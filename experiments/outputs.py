@@ -1,0 +1,50 @@
+"""What scripts write: whole files or none, to places that were checked before any work."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name only when all of it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_both(out: Path, found: dict[str, Any], figure_path: Path, figure: Figure) -> None:
+    """Arrays and a figure, or neither."""
+    with whole_file(out) as arrays, whole_file(figure_path) as image:
+        np.savez(arrays, **found)
+        figure.savefig(image, format=figure_path.suffix[1:], dpi=150)
+
+
+def check_figure(path: Path) -> None:
+    kinds = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:] not in kinds:
+        raise ValueError(f"{path} has an unknown extension: a figure is one of {', '.join(kinds)}.")
+
+
+def check_places(file: Path, out: Path, figure: Path) -> None:
+    """Refuse an output that cannot be written, or would replace the data."""
+    if out.suffix != ".npz":
+        raise ValueError(f"--out {out} must end in .npz.")
+    check_figure(figure)
+    for path in (out, figure):
+        if not path.parent.is_dir():
+            raise ValueError(f"the folder {path.parent} of {path} is missing: create it.")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, but a file is written: name one.")
+    if out.resolve() == file.resolve():
+        raise ValueError(f"--out {out} is the file of the data: give another name.")
