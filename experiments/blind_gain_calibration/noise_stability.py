@@ -16,7 +16,12 @@ from experiments.claims import Claim, at_least, within
 from experiments.fits import loglog_slope
 from recovery import Factors, Problem, plotting, problems, solve, starts
 from recovery.calibration import signals_for
-from recovery.solvers import AbstractSolver, AlternatingCalibration, BlindGainDescent
+from recovery.solvers import (
+    AbstractSolver,
+    AlternatingCalibration,
+    BlindGainDescent,
+    LinearLeastSquares,
+)
 
 CAPTION = """Only the abstracts of the papers were available: settings are ours, the protocol is in
 the style of the paper, which claims that accuracy degrades gracefully with noise. Mean over draws
@@ -72,15 +77,13 @@ def at_snapshots(config: Config, p: int) -> dict[str, np.ndarray]:
         )
     )
 
-    def one(case: tuple[Array, Array, Array]) -> tuple[Problem, dict[str, Factors]]:
+    def one(case: tuple[Array, Array, Array]) -> tuple[Factors | None, dict[str, Factors]]:
         spread, ratio, index = case
         problem = noisy_problem(trials[index], p, spread, ratio)
-        return problem, estimates(config, problem, spread)
+        return problem.truth, estimates(config, problem, spread)
 
     done = jax.jit(lambda cases: jax.lax.map(one, cases))((spread, ratio, index))
-    problem, found = jax.tree.map(np.asarray, done)
-    found["linear"] = inverse_gains(problem)
-    truth = problem.truth
+    truth, found = jax.tree.map(np.asarray, done)
     error = np.stack([error_of(name, found[name], truth) for name in METHODS], axis=-1)
     return {
         "error": error.reshape(*shape, len(METHODS)),
@@ -120,36 +123,10 @@ def estimates(config: Config, problem: Problem, spread: Array) -> dict[str, Fact
         "descent": run(BlindGainDescent(gain_spread=spread), config.descent_steps),
         "descent without rho": run(BlindGainDescent(), config.descent_steps),
         "alternating": run(AlternatingCalibration(), config.alternating_steps),
+        "linear": run(LinearLeastSquares("gains"), 1),
         "true gains": signals_for(problem, gains),
         "unit gains": signals_for(problem, jnp.ones_like(gains)),
     }
-
-
-def matrices(problem: Problem) -> np.ndarray:
-    return problem.operator.ensemble.matrices  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def inverse_gains(problem: Problem) -> Factors:
-    """Linear least squares of each problem of a batch, after Ling and Strohmer (2018)."""
-    pairs = [
-        linear_calibration(a, y)
-        for a, y in zip(matrices(problem), problem.measurements, strict=True)
-    ]
-    gains, signals = (np.stack(column)[..., None] for column in zip(*pairs, strict=True))
-    return jax.vmap(Factors)(gains, signals)
-
-
-def linear_calibration(a: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`argmin sum_l |y_l s - A_l x|^2 + w^2 (sum_i s_i - m)^2` for s = 1/g; g of mean one."""
-    p, m, n = a.shape
-    by_inverse = (y[:, :, None] * np.eye(m)).reshape(p * m, m)
-    rows = np.hstack([by_inverse, -a.reshape(p * m, n)])
-    weight = np.linalg.norm(rows) / np.sqrt(m)
-    fixing = np.concatenate([np.full(m, weight), np.zeros(n)])
-    targets = np.append(np.zeros(p * m), weight * m)
-    solution = np.linalg.lstsq(np.vstack([rows, fixing]), targets, rcond=None)[0]
-    gains = 1 / solution[:m]
-    return gains / gains.mean(), solution[m:] * gains.mean()
 
 
 def error_of(name: str, found: Factors, truth: Factors) -> np.ndarray:

@@ -20,8 +20,6 @@ from recovery._arrays import matmul
 # A batch of gathered factor rows should stay in cache on a CPU and fill a GPU.
 _ENTRIES_PER_BATCH = {"cpu": 2**13}
 _ENTRIES_PER_BATCH_ELSEWHERE = 2**21
-# Of whole rows: products with a common table are faster the larger they are.
-_MASKED_ENTRIES_PER_BATCH, _MASKED_ENTRIES_PER_BATCH_ELSEWHERE = {"cpu": 2**19}, 2**23
 # Each width is compiled separately; padding costs time in proportion.
 _MAX_WIDTHS, _ENOUGH_PADDING = 8, 1.1
 
@@ -134,7 +132,7 @@ class AbstractRowLayout(eqx.Module):
 
 
 class MaskedRowLayout(AbstractRowLayout):
-    """Whole rows of the matrix, zero where nothing was measured, in batches."""
+    """Whole rows of the matrix, zero where nothing was measured, in batches that stay in cache."""
 
     mask: Inexact[Array, "batches b n"]
     positions: Int[Array, "batches b n"]  # among the measurements, m where there is none
@@ -270,10 +268,7 @@ def masked_layout(
 ) -> MaskedRowLayout:
     """From a matrix whose data are the places of its entries among the measurements."""
     num_rows, num_columns = shape
-    entries = _MASKED_ENTRIES_PER_BATCH.get(
-        jax.default_backend(), _MASKED_ENTRIES_PER_BATCH_ELSEWHERE
-    )
-    batch = min(max(1, entries // num_columns), num_rows)
+    batch = min(max(1, _entries_per_batch() * 4 // num_columns), num_rows)
     num_batches = -(-num_rows // batch)
     places = np.full((num_batches * batch, num_columns), positions.nnz, index_dtype(positions.nnz))
     row_of = np.repeat(np.arange(num_rows), np.diff(positions.indptr))

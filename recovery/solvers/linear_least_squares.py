@@ -38,9 +38,10 @@ class LinearLeastSquaresState(AbstractSelfCalibrationState):
 class LinearLeastSquares(AbstractSelfCalibration):
     """`argmin sum_l |y_l s - A_l x|^2` for inverse gains s and signals x with `w^H [s; x] = 1`.
 
-    One step, of `4 + 2 * inner steps` passes over the ensemble, from any start or none: exact
-    without noise. Noise enters the coefficients y, so that the error of s does not vanish as shots
-    are added; `SchurPencil` corrects that, `AlternatingCalibration` refines.
+    One step, of `2 + 2 * inner steps` passes over the ensemble, from any start or none: exact
+    without noise. Under noise the estimate leans towards w ("signals" adds a constant to a
+    picture), and its error does not vanish as shots are added, since noise enters the coefficients
+    y: `SchurPencil` corrects that, a few steps of `AlternatingCalibration` refine.
 
     Args:
         constraint: w up to a factor. "gains": ones for s, zeros for x, right for gains near one.
