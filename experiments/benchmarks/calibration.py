@@ -232,8 +232,8 @@ def seeded_rows(sizes: Sizes) -> Iterator[Row]:
 def rows(quick: bool) -> Iterator[Row]:
     sizes = QUICK if quick else FULL
     # First, so that the peaks are those of these parts.
-    yield from seeded_rows(sizes)
     yield from imaging_rows(sizes.image_size, sizes.rounds)
+    yield from seeded_rows(sizes)
     yield from batch_rows(*sizes.batch, sizes.rounds)
     yield from solve_rows(sizes)
     yield from map_rows(sizes)
