@@ -1,7 +1,6 @@
 """Wrong use of the calibration part, answered by one sentence that says how to mend it."""
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from cases import ENSEMBLES, KEY, gain_problem, normal, sensing_problem
@@ -13,12 +12,7 @@ PROBLEM = gain_problem()  # 8 sensors, a signal of 8, 12 snapshots
 START = starts.back_projection(PROBLEM)
 
 
-@pytest.fixture(autouse=True)
-def _without_the_type_checker():
-    """As a user runs the library: the run-time checks of the other tests would answer first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("without_type_checker")
 
 
 def synthetic(**changes):

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from cases import KEY, completion_problem, normal, sensing_problem
@@ -40,12 +39,7 @@ def few_entries(rank):
     return Factors(jnp.ones((8, rank)), jnp.ones((8, rank)))
 
 
-@pytest.fixture(autouse=True)
-def _without_the_type_checker():
-    """As a user runs the library: the run-time checks of the other tests would answer first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("without_type_checker")
 
 
 CASES = {

@@ -1,7 +1,6 @@
 """Wrong use of self-calibration, answered by one sentence that says how to mend it."""
 
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from cases import KEY, normal, sensing_problem
@@ -11,12 +10,7 @@ from recovery import Factors, Problem, identifiability, operators, problems, sol
 SIZES = {"num_sensors": 6, "signal_size": 4, "num_shots": 5}
 
 
-@pytest.fixture(autouse=True)
-def _without_the_type_checker():
-    """As a user runs the library: the run-time checks of the other tests would answer first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("without_type_checker")
 
 
 def synthetic(**changes):

@@ -21,7 +21,29 @@ from recovery._hadamard import walsh_hadamard
 from recovery.operators.ensembles.base import AbstractEnsemble
 
 
-class MaskedFourier(AbstractEnsemble):
+class AbstractMasked(AbstractEnsemble):
+    """`A_l = T_l diag(mask_l)` for transforms `T_l` whose entries have modulus 1."""
+
+    masks: eqx.AbstractVar[Inexact[Array, "p *signal"]]
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        return self.masks.dtype
+
+    @property
+    def column_norms(self) -> Real[Array, "p n"]:
+        return math.sqrt(self.shape[1]) * jnp.abs(self.masks).reshape(len(self.masks), -1)
+
+    @property
+    def equal_rows(self) -> bool:
+        return True
+
+    @property
+    def mean_square(self) -> Real[Array, ""]:
+        return jnp.mean(jnp.abs(self.masks) ** 2)
+
+
+class MaskedFourier(AbstractMasked):
     """`A_l = F diag(mask_l)`, F the discrete Fourier transform with entries of modulus 1.
 
     On a grid that is larger than the signal, which is padded with zeros, the matrices are tall; fat
@@ -84,10 +106,6 @@ class MaskedFourier(AbstractEnsemble):
         p, *signal = self.masks.shape
         return p, math.prod(self.grid_shape), math.prod(signal)
 
-    @property
-    def dtype(self) -> jnp.dtype:
-        return self.masks.dtype
-
     def forward_each(self, x: Inexact[Array, "p n"]) -> Inexact[Array, "p m"]:
         masked = self.masks * x.reshape(self.masks.shape)
         seen = jnp.fft.fftn(masked, s=self.grid_shape, axes=self._axes)
@@ -99,23 +117,11 @@ class MaskedFourier(AbstractEnsemble):
         return (self.masks.conj() * back[:, *signal]).reshape(len(u), -1)
 
     @property
-    def column_norms(self) -> Real[Array, "p n"]:
-        return math.sqrt(self.shape[1]) * jnp.abs(self.masks).reshape(len(self.masks), -1)
-
-    @property
-    def equal_rows(self) -> bool:
-        return True
-
-    @property
-    def mean_square(self) -> Real[Array, ""]:
-        return jnp.mean(jnp.abs(self.masks) ** 2)
-
-    @property
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(1, self.masks.ndim))
 
 
-class MaskedHadamard(AbstractEnsemble):
+class MaskedHadamard(AbstractMasked):
     """`A_l = H_l diag(mask_l)`, H_l some columns of the m x m Hadamard matrix of entries 1 and -1.
 
     Args:
@@ -191,10 +197,6 @@ class MaskedHadamard(AbstractEnsemble):
         p, n = self.masks.shape
         return p, self.num_sensors, n
 
-    @property
-    def dtype(self) -> jnp.dtype:
-        return self.masks.dtype
-
     def forward_each(self, x: Inexact[Array, "p n"]) -> Inexact[Array, "p m"]:
         zero = jnp.zeros((len(x), self.num_sensors), x.dtype)
         placed = zero.at[self._places].set(self.masks * x, unique_indices=True)
@@ -202,18 +204,6 @@ class MaskedHadamard(AbstractEnsemble):
 
     def adjoint_each(self, u: Inexact[Array, "p m"]) -> Inexact[Array, "p n"]:
         return self.masks.conj() * self._transform(u)[self._places]
-
-    @property
-    def column_norms(self) -> Real[Array, "p n"]:
-        return math.sqrt(self.num_sensors) * jnp.abs(self.masks)
-
-    @property
-    def equal_rows(self) -> bool:
-        return True
-
-    @property
-    def mean_square(self) -> Real[Array, ""]:
-        return jnp.mean(jnp.abs(self.masks) ** 2)
 
     @property
     def _places(self) -> tuple[Array, Array]:
