@@ -3,6 +3,8 @@
 from importlib.metadata import version as _version
 
 from recovery import calibration as calibration
+from recovery import checkpoint as checkpoint
+from recovery import distributed as distributed
 from recovery import metrics as metrics
 from recovery import operators as operators
 from recovery import prediction as prediction

@@ -121,7 +121,10 @@ class Geometric(AbstractSchedule):
         slope = float(state.spectral_norm.value)
         slope *= _frobenius(state.direction.left) / max(_frobenius(state.gradient.left), _TINY)
         growth = float(self(state)) * slope
-        size = float(jnp.median(jnp.abs(measurements)))  # which outliers hardly move
+        # The median, which outliers hardly move, of those that are not zero: zeros pad the
+        # measurements of a sharded problem.
+        sizes = jnp.abs(measurements)
+        size = float(jnp.nanmedian(jnp.where(sizes > 0, sizes, jnp.nan)))
         start = max(_frobenius(state.factors.left) * _frobenius(state.factors.right), _TINY)
         needed = 0.5 * np.log(max(size / start, 1))  # the factors are the square root of X
         if size > _SMALL_START * start and growth / (1 - float(self.ratio)) < 1.5 * needed:

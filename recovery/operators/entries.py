@@ -16,9 +16,10 @@ from recovery.operators.back_projection import AbstractBackProjection
 from recovery.operators.base import AbstractOperator
 from recovery.operators.row_layouts import (
     AbstractRowLayout,
+    MaskedRowLayout,
     index_dtype,
     masked_layout,
-    padded_layout,
+    padded_layouts,
 )
 
 # Where more of the matrix is seen, products with the whole matrix are as fast or faster (n = 1,000,
@@ -73,20 +74,15 @@ class EntrySampling(AbstractOperator):
         n1, n2 = (int(size) for size in shape)
         rows, cols = check_indices(rows, cols, (n1, n2))
         dtype = jnp.zeros((), dtype or float).dtype
-        places = np.arange(rows.size, dtype=index_dtype(rows.size))
-        positions = sp.csr_array(sp.coo_array((places, (rows, cols)), shape=(n1, n2)))
+        positions = _positions(rows, cols, (n1, n2))
         if positions.nnz < rows.size:  # duplicates were added up
             raise ValueError(_duplicates(rows, cols))
         if dense is None:
             much = rows.size >= _DENSE_FRACTION * n1 * n2 and n1 * n2 <= _LARGEST_DENSE
             dense = much or n1 * n2 <= _SMALL
         transposed = sp.csr_array(positions.T)
-        if dense:
-            self.by_row = masked_layout(positions, (n1, n2), dtype)
-            self.by_column = masked_layout(transposed, (n2, n1), dtype)
-        else:
-            self.by_row = padded_layout(positions, (n1, n2))
-            self.by_column = padded_layout(transposed, (n2, n1))
+        (self.by_row,) = _layouts([positions], (n1, n2), dtype, dense, rows.size)
+        (self.by_column,) = _layouts([transposed], (n2, n1), dtype, dense, rows.size)
         self.row_counts = jnp.asarray(np.diff(positions.indptr))
         self.column_counts = jnp.asarray(np.diff(transposed.indptr))
         self.rows, self.cols = jnp.asarray(rows), jnp.asarray(cols)
@@ -122,6 +118,40 @@ class EntrySampling(AbstractOperator):
         rows, cols = np.nonzero(mask)
         return cls(rows, cols, mask.shape, **options)
 
+    def split(self, number: int) -> tuple[list["EntrySampling"], np.ndarray]:
+        """The entries in the order of their rows, in `number` operators of equal shapes.
+
+        Also which measurement each of theirs is, one after the other. Past the last one it is m,
+        for no entry at all, whose measurement is 0.
+        """
+        m, (n1, n2) = self.num_measurements, self.in_struct.shape
+        size = -(-m // number)
+        order = np.full(number * size, m, index_dtype(m))
+        order[:m] = np.lexsort((self.cols, self.rows))
+        rows, cols = (
+            np.append(index, end).astype(index.dtype)[order].reshape(number, size)
+            for index, end in ((self.rows, n1), (self.cols, n2))
+        )
+        by_row = [
+            _positions(r[r < n1], c[r < n1], (n1, n2)) for r, c in zip(rows, cols, strict=True)
+        ]
+        by_column = [sp.csr_array(positions.T) for positions in by_row]
+        dense = isinstance(self.by_row, MaskedRowLayout)
+        parts = zip(
+            map(jnp.asarray, rows),
+            map(jnp.asarray, cols),
+            _layouts(by_row, (n1, n2), self.in_struct.dtype, dense, size),
+            _layouts(by_column, (n2, n1), self.in_struct.dtype, dense, size),
+            (jnp.asarray(np.diff(positions.indptr)) for positions in by_row),
+            (jnp.asarray(np.diff(positions.indptr)) for positions in by_column),
+            strict=True,
+        )
+
+        def contents(x: Any) -> Any:
+            return x.rows, x.cols, x.by_row, x.by_column, x.row_counts, x.column_counts
+
+        return [eqx.tree_at(contents, self, part) for part in parts], order
+
     @property
     def in_struct(self) -> jax.ShapeDtypeStruct:
         return self._in_struct
@@ -141,7 +171,8 @@ class EntrySampling(AbstractOperator):
 
     def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, " m"]:
         check_matches("x", x, self.in_struct)
-        return x[self.rows, self.cols]
+        # Only the last part of a `split` has places outside of the matrix.
+        return x.at[self.rows, self.cols].get(mode="fill", fill_value=0)
 
     def adjoint(self, y: Inexact[Array, " m"]) -> Inexact[Array, "n1 n2"]:
         check_matches("y", y, self.out_struct)
@@ -189,6 +220,24 @@ class EntryBackProjection(AbstractBackProjection):
 
     def adjoint_times(self, u: Inexact[Array, "n1 k"]) -> Inexact[Array, "n2 k"]:
         return self.by_column.sums(self.column_values, u).conj()
+
+
+def _positions(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    """The matrix whose data are the places of its entries among the measurements."""
+    places = np.arange(rows.size, dtype=index_dtype(rows.size))
+    return sp.csr_array(sp.coo_array((places, (rows, cols)), shape=shape))
+
+
+def _layouts(
+    parts: Sequence[sp.csr_array],
+    shape: tuple[int, int],
+    dtype: jax.typing.DTypeLike,
+    dense: bool,
+    num_measurements: int,
+) -> Sequence[AbstractRowLayout]:
+    if dense:
+        return [masked_layout(positions, shape, dtype, num_measurements) for positions in parts]
+    return padded_layouts(parts, shape, num_measurements)
 
 
 def check_indices(rows: Any, cols: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ of the other side, one line for each column that an entry of a row may lie in.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -245,39 +245,58 @@ class PaddedRowLayout(AbstractRowLayout):
         ]
 
 
-def padded_layout(positions: sp.csr_array, shape: tuple[int, int]) -> PaddedRowLayout:
-    """From a matrix whose data are the places of its entries among the measurements."""
-    lengths = np.diff(positions.indptr)
-    widths = bucket_widths(lengths)
+def padded_layouts(
+    parts: Sequence[sp.csr_array], shape: tuple[int, int], num_measurements: int
+) -> list[PaddedRowLayout]:
+    """Layouts of equal shapes, one for each part of the entries.
+
+    Args:
+        parts: matrices whose data are the places of their entries among the measurements.
+        num_measurements: of each part, at least its entries; a measurement without one is 0.
+    """
+    lengths = np.stack([np.diff(positions.indptr) for positions in parts])
+    widths = bucket_widths(lengths.reshape(-1))
     bucket_of = np.searchsorted(widths, lengths)
-    buckets = [
-        _bucket(positions, shape, np.flatnonzero(bucket_of == number), int(width))
-        for number, width in enumerate(widths)
-    ]
-    row_order = np.concatenate([bucket.rows.reshape(-1) for bucket in buckets])
-    entry_order = np.concatenate([bucket.positions.reshape(-1) for bucket in buckets])
-    return PaddedRowLayout(
-        tuple(Bucket(*map(jnp.asarray, bucket)) for bucket in buckets),
-        jnp.asarray(_inverse(row_order, len(lengths))),
-        jnp.asarray(_inverse(entry_order, positions.nnz)),
-    )
+    sizes = [int(np.max(np.sum(bucket_of == k, axis=1))) for k in range(len(widths))]
+    layouts = []
+    for positions, chosen in zip(parts, bucket_of, strict=True):
+        buckets = [
+            _bucket(
+                positions, shape, np.flatnonzero(chosen == k), widths[k], size, num_measurements
+            )
+            for k, size in enumerate(sizes)
+        ]
+        row_order = np.concatenate([bucket.rows.reshape(-1) for bucket in buckets])
+        entry_order = np.concatenate([bucket.positions.reshape(-1) for bucket in buckets])
+        layouts.append(
+            PaddedRowLayout(
+                tuple(Bucket(*map(jnp.asarray, bucket)) for bucket in buckets),
+                jnp.asarray(_inverse(row_order, shape[0])),
+                jnp.asarray(_inverse(entry_order, num_measurements)),
+            )
+        )
+    return layouts
 
 
 def masked_layout(
-    positions: sp.csr_array, shape: tuple[int, int], dtype: jax.typing.DTypeLike
+    positions: sp.csr_array,
+    shape: tuple[int, int],
+    dtype: jax.typing.DTypeLike,
+    num_measurements: int,
 ) -> MaskedRowLayout:
-    """From a matrix whose data are the places of its entries among the measurements."""
+    """As one of `padded_layouts`; its shapes do not depend on the entries."""
     num_rows, num_columns = shape
     batch = min(max(1, _entries_per_batch() * 4 // num_columns), num_rows)
     num_batches = -(-num_rows // batch)
-    places = np.full((num_batches * batch, num_columns), positions.nnz, index_dtype(positions.nnz))
+    index = index_dtype(num_measurements)
+    places = np.full((num_batches * batch, num_columns), num_measurements, index)
     row_of = np.repeat(np.arange(num_rows), np.diff(positions.indptr))
     places[row_of, positions.indices] = positions.data
     split = (num_batches, batch, num_columns)
     return MaskedRowLayout(
-        jnp.asarray(places < positions.nnz).astype(dtype).reshape(split),
+        jnp.asarray(places < num_measurements).astype(dtype).reshape(split),
         jnp.asarray(places.reshape(split)),
-        jnp.asarray(_inverse(places.reshape(-1), positions.nnz)),
+        jnp.asarray(_inverse(places.reshape(-1), num_measurements)),
         num_rows,
     )
 
@@ -322,17 +341,22 @@ def index_dtype(limit: int) -> np.dtype:
 
 
 def _bucket(
-    positions: sp.csr_array, shape: tuple[int, int], rows: np.ndarray, width: int
+    positions: sp.csr_array,
+    shape: tuple[int, int],
+    rows: np.ndarray,
+    width: int | np.integer,
+    size: int,
+    num_measurements: int,
 ) -> Bucket:
-    """NumPy arrays (batches, b) and (batches, b, width)."""
+    """NumPy arrays (batches, b) and (batches, b, width), with places for `size` rows."""
     num_rows, num_columns = shape
-    batch = min(max(1, _entries_per_batch() // width), max(len(rows), 1))
-    num_batches = -(-len(rows) // batch)
+    batch = min(max(1, _entries_per_batch() // int(width)), max(size, 1))
+    num_batches = -(-size // batch)
     filled = np.full(num_batches * batch, num_rows, index_dtype(num_rows))
     filled[: len(rows)] = rows
     starts, lengths = positions.indptr[rows], np.diff(positions.indptr)[rows]
     columns = np.full((filled.size, width), num_columns, index_dtype(num_columns))
-    places = np.full((filled.size, width), positions.nnz, index_dtype(positions.nnz))
+    places = np.full((filled.size, width), num_measurements, index_dtype(num_measurements))
     held = np.arange(width) < lengths[:, None]
     source = (starts[:, None] + np.arange(width))[held]
     columns[: len(rows)][held] = positions.indices[source]
@@ -348,9 +372,13 @@ def _entries_per_batch() -> int:
 
 
 def _inverse(order: np.ndarray, count: int) -> np.ndarray:
-    """Where each number below `count` stands in `order`; larger ones stand for nothing."""
-    slots = np.empty(count + 1, index_dtype(order.size))
+    """Where each number below `count` stands in `order`; `count` itself stands for nothing.
+
+    A number that does not occur stands where there is nothing.
+    """
+    slots = np.full(count + 1, -1, index_dtype(order.size))
     slots[order] = np.arange(order.size, dtype=slots.dtype)
+    slots[slots < 0] = slots[count]
     return slots[:count]
 
 

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact, PRNGKeyArray
+from jaxtyping import Array, Inexact, Int, PRNGKeyArray
 
 from recovery._arrays import (
     HIGHEST,
@@ -40,6 +40,8 @@ class SeededGaussianSensing(AbstractOperator):
     """
 
     key: PRNGKeyArray
+    _first: Int[Array, ""]  # number of the first row in the key's sequence
+    _count: Int[Array, ""]  # rows from here on are zero
     _in_struct: jax.ShapeDtypeStruct = eqx.field(static=True)
     _num_rows: int = eqx.field(static=True)
     block_rows: int = eqx.field(static=True)
@@ -62,6 +64,7 @@ class SeededGaussianSensing(AbstractOperator):
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(f"dtype {dtype} was asked for, but the matrices are real.")
         self.key = named_stream(key, "seeded gaussian sensing")
+        self._first, self._count = jnp.asarray(0), jnp.asarray(num_measurements)
         self._num_rows = num_measurements
         self._in_struct = jax.ShapeDtypeStruct(tuple(shape), dtype)
         self.block_rows = block_rows or max(1, _BLOCK_ENTRIES // (shape[0] * shape[1]))
@@ -74,12 +77,25 @@ class SeededGaussianSensing(AbstractOperator):
     def out_struct(self) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((self._num_rows,), self.in_struct.dtype)
 
+    def part(self, first: int, num_rows: int) -> "SeededGaussianSensing":
+        """Rows from number `first` on, `num_rows` of them; those past the last one are zero."""
+        dtype = self.in_struct.dtype
+        part = SeededGaussianSensing(
+            self.key, num_rows, self.in_struct.shape, dtype=dtype, block_rows=self.block_rows
+        )
+        count = jnp.clip(self._count - first, 0, num_rows)
+        return eqx.tree_at(
+            lambda x: (x.key, x._first, x._count), part, (self.key, self._first + first, count)
+        )
+
     def rows(self, index: Array) -> Inexact[Array, "b n"]:
-        """The matrices of the given numbers, flattened, one a row."""
-        count = self.in_struct.shape[0] * self.in_struct.shape[1]
+        """The matrices of the given numbers, flattened, one a row; zero past the last one."""
+        size = self.in_struct.shape[0] * self.in_struct.shape[1]
 
         def draw(i: Array) -> Array:
-            return jax.random.normal(jax.random.fold_in(self.key, i), (count,), jnp.float32)
+            key = jax.random.fold_in(self.key, self._first.astype(i.dtype) + i)
+            row = jax.random.normal(key, (size,), jnp.float32)
+            return jnp.where(i < self._count.astype(i.dtype), row, 0)
 
         return jax.vmap(draw)(index).astype(self.in_struct.dtype)
 
@@ -101,7 +117,7 @@ class SeededGaussianSensing(AbstractOperator):
             return total + jnp.matmul(values, self.rows(index), precision=HIGHEST), None
 
         size = self.in_struct.shape[0] * self.in_struct.shape[1]
-        zero = jnp.zeros(size, self.in_struct.dtype)
+        zero = jnp.zeros_like(y, shape=(size,))
         total, _ = jax.lax.scan(add, zero, (self._blocks, self._in_blocks(y)))
         return total.reshape(self.in_struct.shape)
 
@@ -116,8 +132,7 @@ class SeededGaussianSensing(AbstractOperator):
             index, values = block
             rows = self.rows(index)
             residual = jnp.matmul(rows, vector, precision=HIGHEST) - values
-            # Rows past the last one only fill the last block.
-            dual = jnp.where(index < self.num_measurements, loss.derivative(residual), 0)
+            dual = loss.derivative(residual)
             return total + jnp.matmul(dual, rows, precision=HIGHEST), residual
 
         total, residual = jax.lax.scan(

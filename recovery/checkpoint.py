@@ -1,0 +1,306 @@
+"""Long runs that survive being killed, through files of plain arrays."""
+
+import dataclasses
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import PRNGKeyArray, PyTree
+
+from recovery._arrays import check_count, check_instance
+from recovery.factors import Factors
+from recovery.problem import Problem
+from recovery.results import RESULTS
+from recovery.solve import Metric, Solution, SolveError, solve
+from recovery.solvers.base import AbstractSolver
+
+_FINGERPRINT = "fingerprint"
+# Norms of the same measurements summed in another order agree to this, in single precision.
+_SAME_NORM = 1e-5
+
+Arrays = dict[str, np.ndarray]
+
+
+def save(path: str | os.PathLike, tree: PyTree) -> None:
+    """Write the arrays of a tree to an `.npz` file without pickle: all of it, or nothing.
+
+    Typed random keys and members of `RESULTS` are arrays as well. In a run of several processes all
+    of them call it; arrays that lie on several are gathered, and the first process writes.
+
+    Raises TypeError for a leaf that is no array of numbers.
+    """
+    _write(Path(path), _named(tree))
+
+
+def load(path: str | os.PathLike, like: PyTree) -> PyTree:
+    """The tree that `save` wrote.
+
+    Args:
+        like: a tree of that structure, of arrays or of what `jax.eval_shape` returns.
+
+    Raises ValueError for a file that is not whole, or holds another structure, shape or dtype.
+    """
+    return _tree(Path(path), _read(Path(path)), like)
+
+
+def solve_with_checkpoints(
+    problem: Problem,
+    solver: AbstractSolver,
+    start: Factors | PyTree = None,
+    *,
+    path: str | os.PathLike,
+    save_every: int,
+    key: PRNGKeyArray | None = None,
+    max_steps: int,
+    record_every: int = 1,
+    record: Mapping[str, Metric] | None = None,
+    throw: bool = True,
+) -> Solution:
+    """`solve`, saved to a file every `save_every` steps, and continued from there if it exists.
+
+    The value and the trace are those of one `solve`, and `num_steps` counts the steps of all calls.
+    A run that has ended is returned as it was saved; only a larger `max_steps` continues one that
+    had used up its steps.
+
+    A file of another problem, solver, `record` or `record_every` is refused. Problems are told
+    apart by their shape, dtype and the norms of their measurements, so that the number of devices
+    of a sharded one may change; `start` and `key` are not read where the file exists. In a run of
+    several processes all of them must see the file.
+
+    Args:
+        start, key, max_steps, record_every, record, throw: as in `solve`.
+        path: of the file, written whole or not at all.
+        save_every: steps, a multiple of `record_every`.
+    """
+    check_instance("problem", problem, Problem, "Problem(operator, measurements)")
+    check_count("record_every", record_every, low=1)
+    for name, number, low in (("save_every", save_every, 1), ("max_steps", max_steps, 0)):
+        check_count(name, number, low=low)
+        if number % record_every:
+            raise ValueError(
+                f"{name} {number} is no multiple of record_every {record_every}: take "
+                f"{name}={number + -number % record_every}."
+            )
+    path = _checked_path(path)
+
+    def piece(start: Any, num_steps: int) -> Solution:
+        return solve(
+            problem,
+            solver,
+            start,
+            key=key,
+            max_steps=num_steps,
+            record_every=record_every,
+            record=record,
+            throw=False,
+        )
+
+    fingerprint = _fingerprint(problem, solver, record_every, sorted(record or {}))
+    _check_same_file(path)
+    run = None
+    if path.exists():
+        run = _continued(path, fingerprint, lambda: piece(start, 0), max_steps)
+    while run is None or (run.result == RESULTS.max_steps_reached and run.num_steps < max_steps):
+        taken = 0 if run is None else int(run.num_steps)
+        part = piece(start if run is None else run.state, min(save_every, max_steps - taken))
+        # What continues is what a restart would read, so that both take the same numbers.
+        part = _tree(path, _named(part), part)
+        run = part if run is None else _joined(run, part)
+        _write(path, {_FINGERPRINT: np.asarray(json.dumps(fingerprint))} | _named(run))
+    run = dataclasses.replace(run, trace=_whole_trace(run.trace, max_steps, record_every))
+    failures = (RESULTS.nonfinite, RESULTS.asymmetric_start)
+    if throw and any(run.result == failure for failure in failures):
+        raise SolveError(f"Step {run.num_steps}: {RESULTS[run.result]}", run)
+    return run
+
+
+def _continued(
+    path: Path, fingerprint: dict[str, Any], without_steps: Callable[[], Solution], max_steps: int
+) -> Solution:
+    arrays = _read(path)
+    if _FINGERPRINT not in arrays:
+        raise ValueError(f"{path} was not written by solve_with_checkpoints: give another path.")
+    differing = _differing(json.loads(str(arrays.pop(_FINGERPRINT))), fingerprint)
+    if differing:
+        raise ValueError(
+            f"{path} belongs to another run, of which the {' and '.join(differing)} differed: give "
+            "another path, or delete the file to start anew."
+        )
+    rows = arrays["tree.trace['step']"].shape[0]
+
+    def column(first: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *first.shape[1:]), first.dtype)
+
+    like = without_steps()  # whose trace has one row
+    like = eqx.tree_at(lambda x: x.trace, like, jax.tree.map(column, like.trace))
+    run = _tree(path, arrays, like)
+    if run.num_steps > max_steps:
+        raise ValueError(
+            f"{path} holds a run of {run.num_steps} steps, more than max_steps {max_steps}: give "
+            f"max_steps={run.num_steps} or more, or another path."
+        )
+    return run
+
+
+def _joined(run: Solution, part: Solution) -> Solution:
+    """A run and its continuation, whose trace begins where that of the run ends."""
+    trace = {
+        name: jnp.concatenate([column, part.trace[name][1:]]) for name, column in run.trace.items()
+    }
+    num_steps = run.num_steps + part.num_steps
+    return dataclasses.replace(part, num_steps=num_steps, trace=trace)
+
+
+def _whole_trace(
+    trace: dict[str, jax.Array], max_steps: int, record_every: int
+) -> dict[str, jax.Array]:
+    """One row every `record_every` steps up to `max_steps`, NaN after the stop."""
+    rows = max_steps // record_every + 1
+    columns = {
+        name: jnp.full((rows, *column.shape[1:]), jnp.nan, column.dtype)
+        .at[: len(column)]
+        .set(column[:rows])
+        for name, column in trace.items()
+        if name != "step"
+    }
+    return {"step": record_every * jnp.arange(rows), **columns}
+
+
+def _fingerprint(
+    problem: Problem, solver: AbstractSolver, record_every: int, names: list[str]
+) -> dict[str, Any]:
+    """What a checkpoint must share with a run that continues it."""
+    y, struct = problem.measurements, problem.operator.in_struct
+    numbers = eqx.filter(solver, eqx.is_array)
+    return {
+        "shape": [*struct.shape, str(struct.dtype)],
+        "measurements": [float(jnp.sum(jnp.abs(y))), float(jnp.linalg.norm(y.reshape(-1)))],
+        "solver": [
+            eqx.tree_pformat(solver),
+            {name: array.tolist() for name, array in _named(numbers).items()},
+        ],
+        "record": names,
+        "record_every": record_every,
+    }
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    old_norms, new_norms = old.pop("measurements"), new["measurements"]
+    names = [name for name in old if old[name] != new[name]]
+    same = np.allclose(old_norms, new_norms, rtol=_SAME_NORM, atol=0)
+    return names if same else [*names, "measurements"]
+
+
+def _named(tree: PyTree) -> Arrays:
+    """The leaves by their places in the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_name(place, leaf): _on_host(_name(place, leaf), leaf) for place, leaf in leaves}
+
+
+def _name(place: Any, leaf: Any) -> str:
+    """With the dtype of random keys, whose numbers do not tell their kind."""
+    return f"tree{jax.tree_util.keystr(place)}" + (f" {leaf.dtype}" if _is_key(leaf) else "")
+
+
+def _is_key(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def _on_host(name: str, leaf: Any) -> np.ndarray:
+    if not isinstance(leaf, jax.Array | np.ndarray):
+        raise TypeError(f"{name} is a {type(leaf).__name__}, but only arrays can be saved.")
+    if _is_key(leaf):
+        leaf = jax.random.key_data(leaf)
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, but a file holds integers, floating and complex "
+            "numbers and flags: cast it."
+        )
+    return array
+
+
+def _tree(path: Path, arrays: Arrays, like: PyTree) -> PyTree:
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = [_name(place, leaf) for place, leaf in leaves]
+    missing, unknown = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
+    if missing or unknown:
+        parts = [f"{len(missing)} arrays are missing"] if missing else []
+        parts += [f"{len(unknown)} are not expected"] if unknown else []
+        raise ValueError(
+            f"{path} holds another tree: {' and '.join(parts)}, the first of them "
+            f"{(missing + unknown)[0]}."
+        )
+    return jax.tree.unflatten(
+        structure,
+        [
+            _leaf(path, name, arrays[name], leaf)
+            for name, (_, leaf) in zip(names, leaves, strict=True)
+        ],
+    )
+
+
+def _leaf(path: Path, name: str, array: np.ndarray, like: Any) -> jax.Array:
+    leaf = jnp.asarray(array)
+    if _is_key(like):
+        kind = jax.random.key_impl(jnp.empty((), like.dtype))
+        leaf = jax.random.wrap_key_data(leaf, impl=kind)
+    if (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
+        raise ValueError(
+            f"{path} holds {name} of {array.dtype}{list(leaf.shape)}, but "
+            f"{like.dtype}{list(like.shape)} is needed: it was written with other settings."
+        )
+    return leaf
+
+
+def _read(path: Path) -> Arrays:
+    try:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is no whole checkpoint ({error}): delete it to start anew."
+        ) from error
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    if jax.process_index() != 0:
+        return
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+def _checked_path(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, but a file is written: name one.")
+    if not path.parent.is_dir():
+        raise ValueError(f"the folder {path.parent} of {path} is missing: create it.")
+    return path
+
+
+def _check_same_file(path: Path) -> None:
+    """Processes that continue from different steps would wait for each other for ever."""
+    if jax.process_count() == 1:
+        return
+    seen = np.uint32(zlib.crc32(path.read_bytes()) if path.exists() else 0)
+    if len(set(multihost_utils.process_allgather(seen).tolist())) > 1:
+        raise ValueError(
+            f"the processes see different files at {path}: give a path that all of them share."
+        )
