@@ -12,6 +12,7 @@ from recovery import problems as problems
 from recovery import schedules as schedules
 from recovery import solvers as solvers
 from recovery import starts as starts
+from recovery import sweeps as sweeps
 from recovery import theory as theory
 from recovery.diagnosis import Identifiability as Identifiability
 from recovery.diagnosis import identifiability as identifiability

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
@@ -73,3 +75,33 @@ def finish(
     ax.grid(True, which="major", linewidth=0.4, alpha=0.5)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize="small", framealpha=0.9)
+
+
+def quantile_band(
+    ax: Axes, x: ArrayLike, values: ArrayLike, *, label: str | None, index: int, inner: float = 0.8
+) -> None:
+    """The median over the first axis of `values` (runs, points), and the middle share of the runs.
+
+    Points where a run is NaN are judged by the others.
+    """
+    runs = np.asarray(values, dtype=float)
+    some = np.any(np.isfinite(runs), axis=0)
+    levels = (0.5 - inner / 2, 0.5, 0.5 + inner / 2)
+    low, middle, high = np.nanquantile(runs[:, some], levels, axis=0)
+    style, place = line_style(index), np.asarray(x)[some]
+    marker = "o" if place.size <= 20 else ""
+    ax.plot(place, middle, label=label, linewidth=1.6, marker=marker, markersize=3.5, **style)
+    ax.fill_between(place, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def phase_map(ax: Axes, rate: ArrayLike, rows: Sequence[str], columns: Sequence[str]) -> AxesImage:
+    """Rates of success (rows, columns), the first row at the bottom; NaN, not run, is hatched."""
+    rate = np.asarray(rate, dtype=float)
+    image = ax.imshow(rate, origin="lower", cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(np.isnan(rate)):
+        corner = (column - 0.5, row - 0.5)
+        hatched = {"facecolor": "0.85", "edgecolor": "0.55", "hatch": "////", "linewidth": 0}
+        ax.add_patch(Rectangle(corner, 1, 1, **hatched))
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    return image

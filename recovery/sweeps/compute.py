@@ -1,0 +1,189 @@
+"""The numbers of one batch."""
+
+import functools
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from recovery.sweeps.batches import Batch
+from recovery.sweeps.grid import Value
+from recovery.sweeps.keys import stream_key, stream_words
+from recovery.sweeps.study import Study
+
+Outputs = dict[str, np.ndarray]
+OK, NONFINITE, ERROR, LOST = "ok", "nonfinite", "error", "lost"
+
+
+class Computed(NamedTuple):
+    """What the cells of a batch gave.
+
+    Attributes:
+        outputs: by name, one line for each cell; NaN, or absent, where a cell failed.
+        status: "ok", "nonfinite" (a number is NaN or infinite; arrays, such as traces, may hold
+            NaN), "error" (the function raised) or "lost" (the process died), for each cell.
+        message: the sentence of an error, for each cell.
+    """
+
+    outputs: Outputs
+    status: list[str]
+    message: list[str]
+
+    @property
+    def num_failed(self) -> int:
+        return sum(status != OK for status in self.status)
+
+
+class _Lanes(NamedTuple):
+    """What differs between the cells of a batch, or what they share."""
+
+    values: dict[str, Any]
+    words: dict[str, Any]  # of the random streams
+
+
+def compute(study: Study, batch: Batch) -> Computed:
+    """Evaluate the function on every cell. What it raises is a result."""
+    # In this block only: the configuration of the calling program stays as it is.
+    with jax.enable_x64(study.precision == "double"):
+        if study.how == "loop":
+            return _one_by_one(study, batch)
+        try:
+            outputs = _call(study, batch)
+        except Exception as error:
+            return all_failed(batch, ERROR, _sentence(error))
+        return _judged(outputs, len(batch.cells))
+
+
+def all_failed(batch: Batch, status: str, message: str) -> Computed:
+    return Computed({}, [status] * len(batch.cells), [message] * len(batch.cells))
+
+
+def _call(study: Study, batch: Batch) -> Outputs:
+    """One call of the compiled program, whose size is that of a full batch."""
+    shared, lanes = _Lanes({}, {}), _Lanes({}, {})
+    for axis in study.axes:
+        if axis not in study.batch_axes:
+            lanes.values[axis] = _filled(batch.values(axis), study.batch_size)
+        elif axis not in study.static:
+            shared.values[axis] = np.asarray(batch.values(axis)[0])
+    for stream, axes in study.key_axes.items():
+        if set(axes) <= set(study.batch_axes):
+            shared.words[stream] = stream_words(batch.cell(0, axes))
+        else:
+            cells = range(len(batch.cells))
+            words = [stream_words(batch.cell(number, axes)) for number in cells]
+            lanes.words[stream] = _filled(words, study.batch_size)
+    program = _program(study, tuple(batch.cell(0, study.static).items()))
+    count = len(batch.cells)
+    found = program(shared, lanes, np.asarray(count))
+    return {name: np.asarray(value)[:count] for name, value in found.items()}
+
+
+def _filled(values: Sequence[Any], size: int) -> np.ndarray:
+    """The last line repeated up to the size of a full batch."""
+    lines = np.asarray(values)
+    return np.concatenate([lines, np.repeat(lines[-1:], size - len(lines), axis=0)])
+
+
+@functools.lru_cache(maxsize=4)  # the batches of one static group follow each other
+def _program(study: Study, statics: tuple[tuple[str, Value], ...]) -> Any:
+    function = functools.partial(study.reference.load(), **study.settings, **dict(statics))
+
+    def one(shared: _Lanes, lane: _Lanes) -> dict[str, Array]:
+        words = shared.words | lane.words
+        keys = {name: stream_key(study.seed, name, words[name]) for name in study.key_axes}
+        found = _checked(function(keys, **shared.values, **lane.values))
+        return {name: jnp.asarray(value) for name, value in found.items()}
+
+    def together(shared: _Lanes, lanes: _Lanes, count: Int[Array, ""]) -> dict[str, Array]:
+        numbers = jnp.arange(study.batch_size)
+        return jax.vmap(lambda _, lane: one(shared, lane))(numbers, lanes)
+
+    def in_turn(shared: _Lanes, lanes: _Lanes, count: Int[Array, ""]) -> dict[str, Array]:
+        def run(number: Int[Array, ""], lane: _Lanes) -> dict[str, Array]:
+            found = jax.eval_shape(one, shared, lane)
+            nothing = {name: jnp.zeros(s.shape, s.dtype) for name, s in found.items()}
+            # The lanes that fill up a batch cost nothing.
+            return jax.lax.cond(number < count, lambda: one(shared, lane), lambda: nothing)
+
+        numbers = jnp.arange(study.batch_size)
+        return jax.lax.map(lambda lane: run(*lane), (numbers, lanes))
+
+    return jax.jit(together if study.how == "vmap" else in_turn)
+
+
+def _one_by_one(study: Study, batch: Batch) -> Computed:
+    """A function that is not compiled as a whole: what one cell raises spares the others."""
+    function = functools.partial(study.reference.load(), **study.settings)
+    results: list[Outputs] = []
+    message = []
+    for number in range(len(batch.cells)):
+        try:
+            keys = {
+                name: stream_key(study.seed, name, stream_words(batch.cell(number, axes)))
+                for name, axes in study.key_axes.items()
+            }
+            found = _checked(function(keys, **batch.cell(number, tuple(study.axes))))
+            results.append({name: np.asarray(value) for name, value in found.items()})
+            message.append("")
+        except Exception as error:
+            results.append({})
+            message.append(_sentence(error))
+    try:
+        computed = _judged(_stacked(results), len(results))
+    except ValueError as error:
+        return all_failed(batch, ERROR, _sentence(error))
+    status = [ERROR if m else s for m, s in zip(message, computed.status, strict=True)]
+    return Computed(computed.outputs, status, message)
+
+
+def _checked(found: Any) -> Mapping[str, Any]:
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise TypeError(
+            f"the function returned {type(found).__name__}, but a dictionary of numbers and arrays "
+            "by name is needed"
+        )
+    return found
+
+
+def _judged(outputs: Outputs, count: int) -> Computed:
+    """Cells all of whose numbers are finite are in order; arrays may hold NaN."""
+    finite = np.ones(count, bool)
+    for value in outputs.values():
+        if value.ndim == 1 and np.issubdtype(value.dtype, np.inexact):
+            finite &= np.isfinite(value)
+    return Computed(outputs, [OK if f else NONFINITE for f in finite], [""] * count)
+
+
+def _stacked(results: list[Outputs]) -> Outputs:
+    names = dict.fromkeys(name for result in results for name in result)
+    return {name: stack([result.get(name) for result in results]) for name in names}
+
+
+def stack(values: Sequence[np.ndarray | None]) -> np.ndarray:
+    """One array, NaN where a value is missing or shorter than others (0 for whole numbers)."""
+    given = [value for value in values if value is not None]
+    if len({value.ndim for value in given}) > 1:
+        raise ValueError("cells returned arrays of different numbers of dimensions by one name")
+    shape = np.max([value.shape for value in given], axis=0).astype(int)
+    dtype = np.result_type(*given)
+    if len(given) < len(values) or any(value.shape != tuple(shape) for value in given):
+        dtype = np.result_type(dtype, np.float64) if dtype.kind in "iub" else dtype
+    blank = np.nan if np.issubdtype(dtype, np.inexact) else 0
+    out = np.full((len(values), *shape), blank, dtype)
+    for line, value in enumerate(values):
+        if value is not None:
+            out[(line, *(slice(length) for length in value.shape))] = value
+    return out
+
+
+def _sentence(error: Exception) -> str:
+    """The error and where it came from, on one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:500]}{place}"

@@ -1,0 +1,68 @@
+"""A job array of Slurm that runs a study."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from recovery.sweeps.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Array:
+    """What each task of a job array asks for.
+
+    Args:
+        tasks: of the array; the study is cut into as many shares.
+        time: limit of a task, as Slurm writes it: "01:00:00".
+        cpus: cores of a task.
+        memory: of a task, "4G".
+        gpus: of a task; Slurm shows it only these.
+        extra: more options of sbatch, such as "--partition=short".
+    """
+
+    tasks: int
+    time: str = "01:00:00"
+    cpus: int = 1
+    memory: str = "4G"
+    gpus: int = 0
+    extra: tuple[str, ...] = ()
+
+    def script(self, study: Path, store: Path, *, quick: bool = False) -> str:
+        """The script of the array, for `sbatch`."""
+        options = [
+            f"--job-name={study.stem}",
+            f"--array=1-{self.tasks}",
+            f"--time={self.time}",
+            f"--cpus-per-task={self.cpus}",
+            f"--mem={self.memory}",
+            *([f"--gpus-per-task={self.gpus}", "--ntasks=1"] if self.gpus else []),
+            "--requeue",
+            "--open-mode=append",
+            f"--output={store.resolve()}/slurm-%A_%a.log",
+            *self.extra,
+        ]
+        command = [sys.executable, "-m", "recovery.sweeps", "run", str(study.resolve())]
+        command += ["--store", str(store.resolve()), *(["--quick"] if quick else [])]
+        return "\n".join(
+            [
+                "#!/bin/bash",
+                *(f"#SBATCH {option}" for option in options),
+                "# As many threads as Slurm gives cores.",
+                "export NPROC=$SLURM_CPUS_PER_TASK",
+                f"exec {shlex.join(command)} --shard $SLURM_ARRAY_TASK_ID/{self.tasks}",
+                "",
+            ]
+        )
+
+
+def submit(script: str) -> str:
+    """Hand a script to sbatch; returns what it answered."""
+    if shutil.which("sbatch") is None:
+        raise StudyError("sbatch is not found: run this where jobs are submitted, or --print-only.")
+    answer = subprocess.run(["sbatch"], input=script, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise StudyError(f"sbatch refused the job: {answer.stderr.strip()}")
+    return answer.stdout.strip()
