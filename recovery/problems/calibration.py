@@ -30,7 +30,7 @@ def blind_gain(
     signal_size: int | None = None,
     num_snapshots: int | None = None,
     gain_spread: float | Real[Array, ""] = 0.5,
-    noise_std: float = 0.0,
+    noise_std: float | Real[Array, ""] = 0.0,
     signal: Inexact[ArrayLike, "..."] | None = None,
     gains: Inexact[ArrayLike, " m"] | None = None,
     signal_basis: Inexact[ArrayLike, "n k"] | None = None,

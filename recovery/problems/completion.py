@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Inexact, PRNGKeyArray
+from jaxtyping import Array, Inexact, PRNGKeyArray, Real
 
 from recovery._arrays import (
     check_count,
@@ -29,10 +29,10 @@ def matrix_completion(
     oversampling: float | None = None,
     num_observed: int | None = None,
     condition_number: float = 1.0,
-    noise_std: float = 0.0,
+    noise_std: float | Real[Array, ""] = 0.0,
     incoherence: float | None = None,
-    outlier_fraction: float = 0.0,
-    outlier_std: float = 10.0,
+    outlier_fraction: float | Real[Array, ""] = 0.0,
+    outlier_std: float | Real[Array, ""] = 10.0,
     dtype: jax.typing.DTypeLike | None = None,
     dense: bool | None = None,
 ) -> Problem:

@@ -32,9 +32,9 @@ def matrix_sensing(
     num_measurements: int | None,
     singular_values: Sequence[float] | Real[ArrayLike, " rank"] | None = None,
     symmetric: bool = False,
-    noise_std: float = 0.0,
-    outlier_fraction: float = 0.0,
-    outlier_std: float = 10.0,
+    noise_std: float | Real[Array, ""] = 0.0,
+    outlier_fraction: float | Real[Array, ""] = 0.0,
+    outlier_std: float | Real[Array, ""] = 10.0,
     outlier_law: OutlierLaw = "gaussian",
     dtype: jax.typing.DTypeLike | None = None,
 ) -> Problem:
@@ -113,9 +113,9 @@ def measure(
     operator: AbstractOperator,
     truth: Factors,
     *,
-    noise_std: float = 0.0,
-    outlier_fraction: float = 0.0,
-    outlier_std: float = 10.0,
+    noise_std: float | Real[Array, ""] = 0.0,
+    outlier_fraction: float | Real[Array, ""] = 0.0,
+    outlier_std: float | Real[Array, ""] = 10.0,
     outlier_law: OutlierLaw = "gaussian",
 ) -> Problem:
     """The problem of recovering `truth` from `operator`, with corrupted measurements.

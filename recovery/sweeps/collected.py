@@ -78,7 +78,7 @@ class Collected(NamedTuple):
     def failures(self) -> "list[Failure]":
         """The cells that failed, in the order of the grid."""
         failed = np.argwhere((self.status != "ok") & (self.status != MISSING))
-        return [self._failure(tuple(place)) for place in failed]
+        return [self._failure(tuple(place)) for place in failed.tolist()]
 
     def _failure(self, place: tuple[int, ...]) -> "Failure":
         cell = {axis: self.axes[axis][i] for axis, i in zip(self.axes, place, strict=True)}

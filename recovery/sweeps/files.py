@@ -53,6 +53,13 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"{path} cannot be read: {error}.") from None
 
 
+def check_writable(folder: Path) -> None:
+    """Fail before any work is done, not after."""
+    probe = folder / f".{uuid.uuid4().hex}.tmp"
+    probe.write_bytes(b"0")
+    probe.unlink()
+
+
 def remove_leftovers(folder: Path) -> None:
     """What killed processes left behind, if older than a day: a younger file may be in use."""
     for path in folder.glob(".*.tmp"):

@@ -19,7 +19,14 @@ import numpy as np
 from recovery.sweeps.batches import Batch, batches
 from recovery.sweeps.compute import Computed
 from recovery.sweeps.errors import StoreError
-from recovery.sweeps.files import create_json, explained, read_json, remove_leftovers, whole_file
+from recovery.sweeps.files import (
+    check_writable,
+    create_json,
+    explained,
+    read_json,
+    remove_leftovers,
+    whole_file,
+)
 from recovery.sweeps.function import FunctionReference
 from recovery.sweeps.grid import Grid
 from recovery.sweeps.study import PROTOCOL, Study
@@ -122,8 +129,7 @@ def open_store(study: Study, root: str | Path) -> Store:
     with explained(root):
         for folder in (root / "grids", root / "parts"):
             folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(root / "parts" / ".writable"):
-            pass
+        check_writable(root / "parts")
         where = {"module": study.reference.module, "name": study.reference.name}
         create_json(root / "study.json", {"description": study.description(), **where})
         store = Store(root)

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
@@ -49,9 +49,9 @@ class Study:
     function: FunctionReference | Callable[..., Mapping[str, Any]] | str
     grid: Mapping[str, Iterable[Value]]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    static: tuple[str, ...] = ()
-    shared: tuple[str, ...] = ()
-    streams: Mapping[str, tuple[str, ...]] | None = None
+    static: Sequence[str] = ()
+    shared: Sequence[str] = ()
+    streams: Mapping[str, Sequence[str]] | None = None
     batch_size: int = 32
     how: str = "map"
     seed: int = 0
@@ -64,9 +64,9 @@ class Study:
             "function": FunctionReference.of(self.function),
             "grid": grid,
             "settings": dict(self.settings),
-            "static": tuple(sorted(self.static)),
-            "shared": tuple(sorted(self.shared)),
-            "streams": {name: tuple(sorted(axes)) for name, axes in streams.items()},
+            "static": _names("static", self.static),
+            "shared": _names("shared", self.shared),
+            "streams": {name: _names(f"streams.{name}", by) for name, by in streams.items()},
         }
         for name, value in replaced.items():
             object.__setattr__(self, name, value)
@@ -89,7 +89,7 @@ class Study:
     @property
     def batch_axes(self) -> tuple[str, ...]:
         """Axes that have one value in a batch; what differs in it are the others."""
-        return tuple(axis for axis in self.axes if axis in self.static + self.shared)
+        return tuple(axis for axis in self.axes if axis in {*self.static, *self.shared})
 
     @property
     def num_cells(self) -> int:
@@ -120,6 +120,12 @@ class Study:
 def canonical(value: Any) -> str:
     """JSON with one spelling for one content."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _names(what: str, axes: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(axes, str):
+        raise StudyError(f"{what} is {axes!r}, but a list of axes is needed: [{axes!r}].")
+    return tuple(sorted(axes))
 
 
 def _check_options(study: Study) -> None:
