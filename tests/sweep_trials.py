@@ -71,6 +71,12 @@ def deadly(keys, *, folder, always, trial):
     return {"value": jax.random.normal(keys["cell"])}
 
 
+def large(keys, *, folder, length, trial):
+    """An array that fills a disk."""
+    note(folder, f"{os.getpid()} {trial}")
+    return {"value": jax.random.normal(keys["cell"], (length,))}
+
+
 def threads(keys, *, size, trial):
     """How many threads compute a product."""
     matrix = jax.random.normal(keys["cell"], (size, size))

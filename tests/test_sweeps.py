@@ -223,7 +223,9 @@ def test_failed_cells_are_counted_listed_and_kept_apart(tmp_path, capsys):
     assert sweeps.run(study, tmp_path) == (8, 4, 4)
     found = sweeps.collect(tmp_path)
     assert found.status.tolist() == [["ok"] * 2] * 2 + [["nonfinite"] * 2, ["error"] * 2]
-    np.testing.assert_array_equal(found.values["value"], [[2, 3], [3, 4], [np.nan] * 2, [np.nan] * 2])
+    np.testing.assert_array_equal(
+        found.values["value"], [[2, 3], [3, 4], [np.nan] * 2, [np.nan] * 2]
+    )
     np.testing.assert_array_equal(found.values["list"][1], [[1, np.nan], [1, 1]])
     failure = found.failures()[-1]
     assert failure.cell == {"name": "wrong", "trial": 2}
