@@ -95,9 +95,6 @@ def _collect(options: argparse.Namespace) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    import matplotlib
-
-    matplotlib.use("agg")
     from recovery.sweeps import drawing
 
     found = drawing.select(collect(options.store), dict(map(_assignment, options.select)))

@@ -30,6 +30,11 @@ class Array:
     gpus: int = 0
     extra: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        for name in ("tasks", "cpus"):
+            if getattr(self, name) < 1:
+                raise StudyError(f"{name} is {getattr(self, name)}, but at least 1 is needed.")
+
     def script(self, study: Path, store: Path, *, quick: bool = False) -> str:
         """The script of the array, for `sbatch`."""
         options = [

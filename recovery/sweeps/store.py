@@ -13,6 +13,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -104,9 +105,9 @@ class Store:
         if not path.exists():
             path = self.root / "parts" / (key + _FAILED)
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 found = dict(data)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}): delete it and run the study again."
             ) from None

@@ -1,0 +1,122 @@
+"""Sweeps on a real Slurm of one node."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import slurm_cluster
+import sweep_trials
+from test_sweep_kills import alive, finished_cells, notes, wait_for
+
+from recovery import sweeps
+
+STUDY = """
+function = "{trials}:slow"
+[settings]
+folder = "{folder}"
+pause = 0.2
+[grid]
+trial = {{range = 16}}
+[batch]
+size = 2
+how = "loop"
+"""
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """The environment in which commands reach a Slurm that runs."""
+    missing = slurm_cluster.missing_programs()
+    if missing:
+        pytest.skip(f"Slurm is not installed ({', '.join(missing)} missing): make slurm")
+    with slurm_cluster.running(tmp_path_factory.mktemp("slurm")) as env:
+        yield env
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(trials=sweep_trials.__file__, folder=tmp_path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = folder / "study.toml"
+    path.write_text(STUDY.format(trials=sweep_trials.__file__, folder=folder).replace("0.2", "0.0"))
+    sweeps.run(sweeps.read_study(path), folder / "store")
+    return sweeps.collect(folder / "store").values["value"]
+
+
+def command(env, *words):
+    answer = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def sweep_command(env, *words):
+    return command(env, sys.executable, "-m", "recovery.sweeps", *map(str, words))
+
+
+def queue_is_empty(env):
+    return not command(env, "squeue", "--noheader").strip()
+
+
+def test_a_killed_task_of_an_array_is_requeued(slurm, study_file, tmp_path, undisturbed):
+    store = tmp_path / "store"
+    options = ["--tasks", 3, "--time", "00:05:00", "--memory", "500M"]
+    shown = sweep_command(slurm, "slurm", study_file, "--store", store, *options)
+    assert "#SBATCH --array=1-3" in shown
+    job = shown.split()[-1]  # "Submitted batch job 7"
+    wait_for(lambda: finished_cells(store) >= 4)
+    victim = next(pid for pid, _ in reversed(notes(tmp_path)) if alive(pid))
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: queue_is_empty(slurm), seconds=90)
+    kept = finished_cells(store)
+    assert 4 <= kept < 16
+    for task in ("1", "2", "3"):  # done ones find nothing to do
+        command(slurm, "scontrol", "requeue", f"{job}_{task}")
+    for task in ("1", "2", "3"):
+        command(slurm, "scontrol", "update", f"jobid={job}_{task}", "StartTime=now")
+    wait_for(lambda: finished_cells(store) == 16, seconds=90)
+    wait_for(lambda: queue_is_empty(slurm))
+    np.testing.assert_array_equal(sweeps.collect(store).values["value"], undisturbed)
+    counts = Counter(trial for _, trial in notes(tmp_path))
+    assert sum(counts.values()) - 16 <= 2  # the batch that was under way
+
+
+def test_dask_workers_as_slurm_jobs(slurm, study_file, tmp_path, undisturbed):
+    pytest.importorskip("dask_jobqueue")
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text(
+        f"""
+[cluster]
+class = "dask_jobqueue.SLURMCluster"
+jobs = 2
+options.cores = 1
+options.memory = "500MB"
+options.walltime = "00:05:00"
+options.interface = "lo"
+options.python = "{sys.executable}"
+options.log_directory = "{tmp_path}"
+options.local_directory = "{tmp_path}"
+options.scheduler_options.dashboard_address = "127.0.0.1:0"
+"""
+    )
+    store = tmp_path / "store"
+    words = ["run", study_file, "--store", store, "--cluster", cluster]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "recovery.sweeps", *map(str, words)], env=slurm
+    )
+    wait_for(lambda: finished_cells(store) >= 4)
+    victim = next(pid for pid, _ in reversed(notes(tmp_path)) if alive(pid))
+    os.kill(victim, signal.SIGKILL)
+    assert running.wait(timeout=120) == 0
+    np.testing.assert_array_equal(sweeps.collect(store).values["value"], undisturbed)
+    wait_for(lambda: queue_is_empty(slurm))
+    assert len({pid for pid, _ in notes(tmp_path)}) >= 3  # two workers and a new one
