@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIZE := $(if $(FULL),--full,)
 
-.PHONY: figures photograph inpainting test lint types benchmarks clean
+.PHONY: figures photograph inpainting test slurm lint types benchmarks clean
 
 figures: .venv/ready
 	$(BIN)/python paper_repro/overparameterized_gd.py $(SIZE)
@@ -21,6 +21,12 @@ inpainting: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2
 
+# For the tests on a real Slurm, which are skipped where it is missing: Debian, Ubuntu, as root.
+slurm:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+		slurmctld slurmd slurm-client munge
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,6 +39,7 @@ benchmarks: .venv/ready
 	$(BIN)/python experiments/benchmarks/robust.py
 	$(BIN)/python experiments/benchmarks/completion.py
 	$(BIN)/python experiments/benchmarks/calibration.py
+	$(BIN)/python experiments/benchmarks/sweeps.py
 
 # The environment: the versions in requirements.lock, then this checkout on top.
 .venv/ready: requirements.lock pyproject.toml

@@ -174,43 +174,22 @@ def test_engines(store):
         sweeps.run(DRAWS, store, jobs=0)
 
 
+_PLOT = "plot --store STORE --out x.png --value"
 COMMANDS = [
-    (["run", "none.toml", "--store", "x"], "the study file none.toml cannot be read"),
-    (["status", "--store", "nowhere"], "nowhere holds no study"),
-    (["collect", "--store", "STORE", "--out", "x.xls"], "x.xls must end in one of .zarr, .nc,"),
-    (["collect", "--store", "STORE", "--out", "no/x.csv"], "the folder no of no/x.csv is missing"),
-    (["plot", "--store", "STORE", "--out", "x.png", "--value", "sell"], "did you mean 'cell'"),
+    ("run none.toml --store x", "the study file none.toml cannot be read"),
+    ("status --store nowhere", "nowhere holds no study"),
+    ("collect --store STORE --out x.xls", "x.xls must end in one of .zarr, .nc, .npz, .csv"),
+    ("collect --store STORE --out no/x.csv", "the folder no of no/x.csv is missing: create it"),
+    (f"{_PLOT} sell", "there is no result 'sell': did you mean 'cell'?"),
+    (f"{_PLOT} shifted --x trail", "there is no axis 'trail': did you mean 'trial'?"),
+    (f"{_PLOT} shifted --x trial --lines trial", "an axis is named twice in trial, trial"),
+    (f"{_PLOT} shifted --below 1", "a map needs --x AXIS and --y AXIS"),
+    (f"{_PLOT} shifted", "shifted has 0 axes of its own in each cell: for a number, name an axis"),
+    (f"{_PLOT} cell --x trial", "cell has 1 axes of its own in each cell: a number is needed"),
+    (f"{_PLOT} shifted --x trial --select length=5", "length has no value 5: it has 2, 3"),
     (
-        ["plot", "--store", "STORE", "--out", "x.png", "--value", "shifted", "--x", "trail"],
-        "there is no axis 'trail': did you mean 'trial'?",
-    ),
-    (
-        ["plot", "--store", "STORE", "--out", "x.png", "--value", "shifted", "--below", "1"],
-        "a map needs --x AXIS and --y AXIS",
-    ),
-    (
-        ["plot", "--store", "STORE", "--out", "x.txt", "--value", "shifted", "--x", "trial"],
+        "plot --store STORE --out x.txt --value shifted --x trial",
         "x.txt must end in .png, .pdf or .svg",
-    ),
-    (
-        ["plot", "--store", "STORE", "--out", "x.png", "--value", "cell", "--x", "trial"],
-        "cell has 1 axes of its own in each cell: a number is needed here",
-    ),
-    (
-        [
-            "plot",
-            "--store",
-            "STORE",
-            "--out",
-            "x.png",
-            "--value",
-            "shifted",
-            "--x",
-            "trial",
-            "--select",
-            "length=5",
-        ],
-        "length has no value 5: it has 2, 3",
     ),
 ]
 
@@ -218,7 +197,7 @@ COMMANDS = [
 @pytest.mark.parametrize(("words", "sentence"), COMMANDS, ids=[row[1][:40] for row in COMMANDS])
 def test_commands(words, sentence, store, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert main([str(store) if word == "STORE" else word for word in words]) == 2
+    assert main(words.replace("STORE", str(store)).split()) == 2
     shown = capsys.readouterr().err
     assert sentence in shown
     assert shown.count("\n") == 1

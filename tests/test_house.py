@@ -16,7 +16,7 @@ LAYERS = [
     {"calibration", "diagnosis", "metrics", "problems", "row_solvers", "schedules", "starts"},
     {"solvers", "prediction"},
     {"solve"},
-    {"checkpoint", "distributed"},
+    {"checkpoint", "distributed", "sweeps"},
 ]
 FILES = sorted(
     p for p in (ROOT / "recovery").rglob("*.py") if p.parent.name + p.name != "recovery__init__.py"
