@@ -15,7 +15,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from recovery.sweeps.errors import StoreError, StudyError
@@ -120,13 +120,20 @@ def _outcome(queue: _Queue, future: Future[Outcome]) -> Iterator[Outcome]:
         yield from queue.died(future, f"{type(error).__name__}: {error}")
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    # A forked process hangs in JAX.
-    context = multiprocessing.get_context("spawn")
+@contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    context = multiprocessing.get_context("spawn")  # a forked process hangs in JAX
     numbers = context.Value("i", 0)
-    return ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin_worker, initargs=(numbers, jobs)
-    )
+    with ProcessPoolExecutor(jobs, context, _begin_worker, (numbers, jobs)) as pool:
+        first, *_ = [pool.submit(os.getpid) for _ in range(jobs)]
+        try:
+            first.result()
+        except BrokenExecutor:
+            raise StudyError(
+                "worker processes do not start. They import the script that calls run: it must do "
+                "so below the line if __name__ == '__main__':"
+            ) from None
+        yield pool
 
 
 def _begin_worker(numbers, jobs: int) -> None:
