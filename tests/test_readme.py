@@ -1,10 +1,14 @@
 """The examples of README run as they stand there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from recovery import sweeps
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -87,8 +91,21 @@ def test_sixth_example_finds_complex_gains_from_shots_of_other_signals(
     assert "nothing makes it hopeless" in capsys.readouterr().out
 
 
-def test_there_are_six_examples():
-    assert len(EXAMPLES) == 6
+def test_seventh_example_sweeps_in_two_processes(tmp_path):
+    (tmp_path / "study.py").write_text(EXAMPLES[6])
+    shown = subprocess.run(
+        [sys.executable, "study.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.startswith("Tally(total=64, finished=64, failed=0)")
+    error = sweeps.collect(tmp_path / "store").values["error"]
+    assert error.shape == (2, 2, 2, 8)
+    clean, noisy = np.median(error, axis=-1)[:, 1].T
+    assert (clean < 1e-5).all()
+    assert (noisy > 1e-4).all()
+
+
+def test_there_are_seven_examples():
+    assert len(EXAMPLES) == 7
 
 
 def test_claims_are_those_that_the_figures_wrote():

@@ -373,3 +373,39 @@ def test_leftovers_of_killed_processes_are_removed_after_a_day(tmp_path):
     assert young.exists()
     assert not old.exists()
     assert sweeps.collect(tmp_path).failures() == []
+
+
+def test_a_process_that_holds_too_many_programs_forgets_them(tmp_path, monkeypatch):
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("only Linux limits memory maps")
+    forgotten = []
+    monkeypatch.setattr("recovery.sweeps.compute._MANY_MAPS", 0)
+    monkeypatch.setattr(jax, "clear_caches", lambda: forgotten.append(True))
+    sweeps.run(PLAIN, tmp_path)
+    assert len(forgotten) == len(batches(PLAIN, [PLAIN.axes]))
+
+
+def test_a_script_that_starts_processes_while_it_is_imported_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(_NOT_GUARDED)
+    answer = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.strip().splitlines()[-1].endswith("the line if __name__ == '__main__':")
+    assert not list((tmp_path / "store" / "parts").iterdir())
+
+
+_NOT_GUARDED = """
+import sys
+from recovery import sweeps
+
+def trial(keys, *, trial):
+    return {"value": trial}
+
+sweeps.run(sweeps.Study(trial, {"trial": [1, 2, 3]}, batch_size=1), sys.argv[1], jobs=2)
+"""

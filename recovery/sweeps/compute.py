@@ -3,6 +3,7 @@
 import functools
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from recovery.sweeps.keys import stream_key, stream_words
 from recovery.sweeps.study import Study
 
 Outputs = dict[str, np.ndarray]
+_MANY_MAPS = 30_000
 OK, NONFINITE, ERROR, LOST = "ok", "nonfinite", "error", "lost"
 
 
@@ -47,6 +49,7 @@ class _Lanes(NamedTuple):
 
 def compute(study: Study, batch: Batch) -> Computed:
     """Evaluate the function on every cell. What it raises is a result."""
+    _make_room()
     # In this block only: the configuration of the calling program stays as it is.
     with jax.enable_x64(study.precision == "double"):
         if study.how == "loop":
@@ -56,6 +59,17 @@ def compute(study: Study, batch: Batch) -> Computed:
         except Exception as error:
             return all_failed(batch, ERROR, _sentence(error))
         return _judged(outputs, len(batch.cells))
+
+
+def _make_room() -> None:
+    """Forget compiled programs where a process holds many.
+
+    Linux allows 65,530 memory maps, every program keeps some hundred, and beyond that the compiler
+    crashes: a long sweep over shapes would.
+    """
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
+        jax.clear_caches()
 
 
 def all_failed(batch: Batch, status: str, message: str) -> Computed:
