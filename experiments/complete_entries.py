@@ -31,9 +31,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.outputs import check_figure, whole_file
+from experiments.outputs import check_figure
 from experiments.triplets import Pairs, Triplets, numbers_by_id, read_pairs, read_triplets
 from recovery import Factors, Problem, SolveError, plotting, solve, starts
+from recovery.files import whole_file
 from recovery.operators import EntrySampling
 from recovery.prediction import predict, top_columns
 from recovery.solvers import AlternatingMinimization

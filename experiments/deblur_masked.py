@@ -44,11 +44,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.outputs import check_places, whole_file, write_both
+from experiments.outputs import check_places, write_both
 from experiments.photograph import load_photograph
 from experiments.snapshots import need
 from experiments.triplets import check_file
 from recovery import Factors, Problem, SolveError, metrics, solve, solvers
+from recovery.files import whole_file
 from recovery.operators import GainSensing, MaskedFourier
 
 ARRAYS = ("pictures", "masks")

@@ -19,9 +19,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.complete_entries import fit
-from experiments.outputs import check_figure, whole_file
+from experiments.outputs import check_figure
 from experiments.photograph import load_photograph, show
 from recovery import Factors, Problem, SolveError
+from recovery.files import whole_file
 from recovery.operators import EntrySampling
 
 RIDGES = (0.1, 0.2, 0.4, 0.8)

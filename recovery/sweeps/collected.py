@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from recovery.files import whole_file
 from recovery.sweeps.errors import StudyError
-from recovery.sweeps.files import whole_file
 from recovery.sweeps.grid import Grid, Value
 from recovery.sweeps.store import Part, Store
 from recovery.sweeps.study import canonical

@@ -1,33 +1,19 @@
-"""Files that appear whole or not at all, also for other processes and after a crash."""
+"""Files that several processes share: each is written once, by one of them."""
 
 import errno
 import json
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from recovery.files import whole_file
 from recovery.sweeps.errors import StoreError
 
 _DAY = 86_400.0
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Takes the place of `path` when all of it is on disk."""
-    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{uuid.uuid4().hex}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def create_json(path: Path, content: Any) -> bool:

@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from recovery.files import whole_file
 from recovery.sweeps.batches import Batch, batches
 from recovery.sweeps.compute import Computed
 from recovery.sweeps.errors import StoreError
@@ -26,7 +27,6 @@ from recovery.sweeps.files import (
     explained,
     read_json,
     remove_leftovers,
-    whole_file,
 )
 from recovery.sweeps.function import FunctionReference
 from recovery.sweeps.grid import Grid
