@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield from resume(sizes)
 
 
-def starts_study(sizes: Sizes, **options) -> sweeps.Study:
+def starts_study(sizes: Sizes, **options: Any) -> sweeps.Study:
     return sweeps.Study(
         sweep_trials.descent,
         {"start": range(sizes.num_starts), "operator": [0]},
@@ -65,13 +66,15 @@ def starts_study(sizes: Sizes, **options) -> sweeps.Study:
             "num_measurements": sizes.num_measurements,
             "num_steps": sizes.num_steps,
         },
-        **{"batch_size": sizes.num_starts} | options,
+        **options,
     )
 
 
 def shared_operator(sizes: Sizes) -> Iterator[Row]:
     streams = {"operator": ("operator",), "start": ("start",)}
-    shared = starts_study(sizes, shared=("operator",), streams=streams, how="vmap")
+    shared = starts_study(
+        sizes, shared=("operator",), streams=streams, how="vmap", batch_size=sizes.num_starts
+    )
     alone = replace(shared, how="map", batch_size=1)
     times = timed(sizes, {"together": shared, "one by one": alone})
     yield Row(
@@ -86,7 +89,7 @@ def shared_operator(sizes: Sizes) -> Iterator[Row]:
 def own_operators(sizes: Sizes) -> Iterator[Row]:
     smaller = replace(sizes, num_starts=8, num_singles=2, num_steps=max(1, sizes.num_steps // 5))
     streams = dict.fromkeys(("operator", "start"), ("start",))
-    mapped = starts_study(smaller, streams=streams)
+    mapped = starts_study(smaller, streams=streams, batch_size=smaller.num_starts)
     studies = {
         "map": mapped,
         "vmap": replace(mapped, how="vmap"),

@@ -19,7 +19,9 @@ def stream_words(values: Mapping[str, Value]) -> UInt32[np.ndarray, "4"]:
     return np.frombuffer(content[:16], dtype=">u4").astype(np.uint32)
 
 
-@functools.partial(jax.jit, static_argnames="stream")  # one call where it is not traced anyway
+@functools.partial(
+    jax.jit, static_argnames=("seed", "stream")
+)  # one call where it is not traced anyway
 def stream_key(seed: int, stream: str, words: UInt32[Array | np.ndarray, "4"]) -> PRNGKeyArray:
     """The key of a stream: seed, name and words folded in, one 32-bit word at a time."""
     # threefry: the only kind whose numbers are the same under vmap
