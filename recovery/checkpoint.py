@@ -18,6 +18,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from recovery._arrays import check_count, check_instance
 from recovery.factors import Factors
+from recovery.files import whole_file
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.solve import Metric, Solution, SolveError, solve
@@ -278,12 +279,8 @@ def _read(path: Path) -> Arrays:
 def _write(path: Path, arrays: Arrays) -> None:
     if jax.process_index() != 0:
         return
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
+    with whole_file(path) as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def _checked_path(path: str | os.PathLike) -> Path:
