@@ -1,10 +1,12 @@
 """Sweeps on a real Slurm of one node."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from test_sweep_kills import alive, finished_cells, notes, wait_for
 
 from recovery import sweeps
 
+SHARDED = Path(__file__).parents[1] / "experiments" / "solve_sharded.py"
 STUDY = """
 function = "{trials}:slow"
 [settings]
@@ -120,3 +123,45 @@ options.scheduler_options.dashboard_address = "127.0.0.1:0"
     np.testing.assert_array_equal(sweeps.collect(store).values["value"], undisturbed)
     wait_for(lambda: queue_is_empty(slurm))
     assert len({pid for pid, _ in notes(tmp_path)}) >= 3  # two workers and a new one
+
+
+def test_a_killed_solve_on_two_tasks_continues_from_its_checkpoint(slurm, tmp_path):
+    size = ["--size", "24", "--rank", "2", "--measurements", "501"]
+    steps = ["--tolerance", "0", "--steps", "400", "--save-every", "20"]
+
+    def script(checkpoint):
+        return [sys.executable, str(SHARDED), *size, *steps, "--checkpoint", str(checkpoint)]
+
+    shared, alone = tmp_path / "shared.npz", tmp_path / "alone.npz"
+    srun = ["srun", "-n", "2", "--kill-on-bad-exit=1", *script(shared)]
+    first = subprocess.Popen(srun, env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(shared.exists, seconds=90)
+    os.kill(task_of(shared, rank=1), signal.SIGKILL)
+    assert first.wait(timeout=90) != 0
+    assert 20 <= steps_in(shared) < 400
+    shown = command(slurm, *srun)
+    assert "devices: 2 of 2 processes" in shown
+    command(os.environ, *script(alone))
+    assert steps_in(shared) == steps_in(alone) == 400
+    with np.load(shared) as two, np.load(alone) as one:
+        factors = [name for name in one.files if name.startswith("tree.value")]
+        assert factors
+        for name in factors:
+            np.testing.assert_allclose(two[name], one[name], atol=1e-9)
+
+
+def task_of(checkpoint, rank):
+    """The process of one task of a sharded solve."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            settings = (folder / "environ").read_bytes().split(b"\0")
+            ours = sys.executable.encode() == words[0] and str(checkpoint).encode() in words
+            if ours and f"SLURM_PROCID={rank}".encode() in settings:
+                return int(folder.name)
+    raise AssertionError(f"no task {rank} of {checkpoint} runs")
+
+
+def steps_in(checkpoint):
+    with np.load(checkpoint) as data:
+        return int(data["tree.num_steps"])
