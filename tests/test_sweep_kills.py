@@ -17,6 +17,7 @@ import pytest
 import sweep_driver
 
 from recovery import sweeps
+from recovery.sweeps.command_line import main
 
 DRIVER = Path(sweep_driver.__file__)
 GRID = {"trial": list(range(12))}
@@ -208,3 +209,26 @@ def test_a_store_that_becomes_read_only_is_said_before_any_work(tmp_path):
         subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
         assert sweeps.run(study, folder / "store") == (4, 4, 0)
     assert [trial for _, trial in notes(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_commands_reach_a_scheduler_and_start_a_cluster(tmp_path, capsys):
+    study = tmp_path / "study.toml"
+    study.write_text(
+        f'function = "{sweep_driver.TRIALS}:plain"\n[grid]\nname = ["a", "b"]\ntrial = [1, 2]\n'
+        '[batch]\nhow = "loop"\nsize = 1\n'
+    )
+    described = tmp_path / "cluster.toml"
+    described.write_text(
+        '[cluster]\nclass = "distributed.LocalCluster"\njobs = 1\n'
+        "options.threads_per_worker = 1\noptions.n_workers = 0\n"
+        'options.dashboard_address = "127.0.0.1:0"\n'
+    )
+    with dask_workers(1) as (cluster, _):
+        where = {"one": ["--scheduler", cluster.scheduler_address]}
+        where["two"] = ["--cluster", str(described)]
+        for name, words in where.items():
+            assert main(["run", str(study), "--store", str(tmp_path / name), *words]) == 0
+            assert "4 cells: 4 finished, 0 failed, 0 missing" in capsys.readouterr().out
+    words = ["run", str(study), "--store", str(tmp_path / "three"), "--scheduler", "nowhere://x:1"]
+    assert main(words) == 2
+    assert "no Dask scheduler answers at nowhere://x:1" in capsys.readouterr().err
