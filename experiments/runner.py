@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 import recovery
+from experiments import maps
 from experiments.claims import Claim
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +35,12 @@ def main(paper: str, arguments: Sequence[str] | None = None) -> int:
     rows: list[tuple[str, Claim, float]] = []
     for name in tqdm(options.only or figures, desc=paper, unit="figure", disable=None):
         claims, seconds = make_figure(
-            paper, name, full=options.full, out=options.out, redraw=options.redraw
+            paper,
+            name,
+            full=options.full,
+            out=options.out,
+            redraw=options.redraw,
+            store=options.store,
         )
         rows += [(name, claim, seconds) for claim in claims]
     print(format_table(rows))
@@ -55,16 +61,24 @@ def load(paper: str, name: str) -> ModuleType:
 
 
 def make_figure(
-    paper: str, name: str, *, full: bool, out: Path, redraw: bool = False
+    paper: str,
+    name: str,
+    *,
+    full: bool,
+    out: Path,
+    redraw: bool = False,
+    store: Path | None = None,
 ) -> tuple[list[Claim], float]:
     """Compute, check, draw and save one figure; returns its claims and the seconds it took.
 
-    With `redraw` the data of an earlier run are taken instead of computing them.
+    With `redraw` the data of an earlier run are taken instead of computing them; with `store` what
+    it sweeps is kept there, for a run that continues this one.
     """
     module = load(paper, name)
     config = module.FULL if full else module.QUICK
     began = time.perf_counter()
-    data = _load_data(out / f"{name}.npz") if redraw else module.compute(config)
+    with maps.kept_in(store / name if store else None):
+        data = _load_data(out / f"{name}.npz") if redraw else module.compute(config)
     data = {key: np.asarray(value) for key, value in data.items()}
     claims = module.check(data, config)
     figure = module.draw(data)
@@ -143,6 +157,9 @@ def _parse(paper: str, figures: list[str], arguments: Sequence[str] | None) -> a
         "--redraw", action="store_true", help="draw the data of an earlier run, computing nothing"
     )
     parser.add_argument("--out", type=Path, help="folder for images, data and provenance")
+    parser.add_argument(
+        "--store", type=Path, help="keep sweeps in this folder, and continue those it holds"
+    )
     options = parser.parse_args(arguments)
     if options.out is None:
         # Quick pictures never replace the full ones that README shows.

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 # Okabe and Ito (2008): distinguishable with every common form of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Of the labels below a map that stand beside each other.
+_MOST_LETTERS = 36
 _LINESTYLES = ("-", "--", "-.", (0, (1, 1)))
 
 
@@ -86,6 +88,8 @@ def quantile_band(
     """
     runs = np.asarray(values, dtype=float)
     some = np.any(np.isfinite(runs), axis=0)
+    if not some.any():
+        return
     levels = (0.5 - inner / 2, 0.5, 0.5 + inner / 2)
     low, middle, high = np.nanquantile(runs[:, some], levels, axis=0)
     style, place = line_style(index), np.asarray(x)[some]
@@ -102,6 +106,7 @@ def phase_map(ax: Axes, rate: ArrayLike, rows: Sequence[str], columns: Sequence[
         corner = (column - 0.5, row - 0.5)
         hatched = {"facecolor": "0.85", "edgecolor": "0.55", "hatch": "////", "linewidth": 0}
         ax.add_patch(Rectangle(corner, 1, 1, **hatched))
-    ax.set_xticks(range(len(columns)), columns)
+    long = sum(map(len, columns)) > _MOST_LETTERS
+    ax.set_xticks(range(len(columns)), columns, rotation=45 if long else 0)
     ax.set_yticks(range(len(rows)), rows)
     return image

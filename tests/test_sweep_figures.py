@@ -94,3 +94,10 @@ def test_hatches_stand_where_nothing_was_run(tmp_path):
     plotting.phase_map(ax, [[0.0, np.nan], [1.0, 0.5]], ["a", "b"], ["1", "2"])
     assert [patch.get_xy() for patch in ax.patches] == [(0.5, -0.5)]
     assert ax.images[0].get_clim() == (0, 1)
+
+
+def test_a_line_without_a_finished_cell_is_not_drawn(found):
+    unfinished = found._replace(values={"error": found.values["error"].copy()})
+    unfinished.values["error"][1] = np.nan
+    ax = drawing.curves(unfinished, "error", "ratio", lines=["rank"], panels=["noise"]).axes[0]
+    assert [line.get_label() for line in ax.lines] == ["rank = 1"]

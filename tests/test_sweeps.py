@@ -409,3 +409,14 @@ def trial(keys, *, trial):
 
 sweeps.run(sweeps.Study(trial, {"trial": [1, 2, 3]}, batch_size=1), sys.argv[1], jobs=2)
 """
+
+
+def test_results_are_collected_in_the_order_of_the_last_run(tmp_path):
+    sweeps.run(DRAWS, tmp_path)
+    before = sweeps.collect(tmp_path).values["shifted"]
+    swapped = DRAWS.with_grid({"trial": [4, 0, 1, 2, 3], "shift": [1.0, 0.0], "length": [2, 3]})
+    assert sweeps.run(swapped, tmp_path) == (20, 20, 0)
+    found = sweeps.collect(tmp_path)
+    assert list(found.axes) == ["trial", "shift", "length"]
+    np.testing.assert_array_equal(found.values["shifted"][0], before[:, ::-1, 4].T)
+    assert len(Store(tmp_path).finished()) == len(batches(DRAWS, [DRAWS.axes]))

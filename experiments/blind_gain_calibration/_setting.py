@@ -1,26 +1,27 @@
-"""What the figures share: trials with matrices of their own, and maps of their success.
+"""What the figures share: trials with matrices of their own, and bounds on maps of their success.
 
 The texts of Cambareri and Jacques (2016) were not available, their abstracts were: settings here
 are ours, protocols are in the style of the papers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
 
+from experiments import maps
 from recovery import Factors, Problem, metrics, solve, starts
 from recovery.solvers import AbstractSolver
+from recovery.sweeps import Study
 
 SEEDS = {"problems": 5}
-# A problem and the solver for it, from a key and the spread of the gains.
-Build = Callable[[PRNGKeyArray, Array], tuple[Problem, AbstractSolver]]
+# The trial of a problem that has more unknowns than measurements, which solvers refuse.
+NOT_RUN = {"error": 1.0, "steps": 0}
 
 
 def keys(num_trials: int) -> jax.Array:
@@ -32,51 +33,35 @@ def error(problem: Problem, factors: Factors) -> Array:
     return jnp.maximum(metrics.gain_error(problem, factors), metrics.signal_error(problem, factors))
 
 
+def descend(problem: Problem, solver: AbstractSolver, max_steps: int) -> dict[str, Array]:
+    """Final error and number of steps of a trial."""
+    start = starts.back_projection(problem)
+    run = solve(problem, solver, start, max_steps=max_steps, record_every=max_steps, throw=False)
+    return {"error": error(problem, run.value), "steps": run.num_steps}
+
+
 def trials(
-    build: Build, spreads: tuple[float, ...], num_trials: int, max_steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Final errors and numbers of steps (spreads, trials) of independent trials.
+    function: Callable[..., dict[str, Any]],
+    grid: Mapping[str, tuple],
+    num_trials: int,
+    settings: Mapping[str, Any],
+    name: str = "map",
+) -> dict[str, np.ndarray]:
+    """Results (*grid, trials) of `function`; all cells share the keys of the trials.
 
-    One compiled program, one trial after the other: on a CPU faster than all of them together
-    (experiments/benchmarks/calibration.py). All spreads share the keys of the trials.
+    Every axis but the spread decides shapes. One compiled program for each, one trial after the
+    other: on a CPU faster than all of them together (experiments/benchmarks/calibration.py).
     """
-
-    def one(key: PRNGKeyArray, spread: Array) -> tuple[Array, Array]:
-        problem, solver = build(key, spread)
-        start = starts.back_projection(problem)
-        run = solve(
-            problem, solver, start, max_steps=max_steps, record_every=max_steps, throw=False
-        )
-        return error(problem, run.value), run.num_steps
-
-    def of_spread(keys: PRNGKeyArray, spread: Array) -> tuple[Array, Array]:
-        return jax.lax.map(lambda key: one(key, spread), keys)
-
-    run = jax.jit(lambda keys, values: jax.lax.map(lambda spread: of_spread(keys, spread), values))
-    errors, steps = run(keys(num_trials), jnp.asarray(spreads))
-    return np.where(np.isfinite(errors), errors, np.inf), np.asarray(steps)
-
-
-def success_map(ax: Axes, rate: np.ndarray, rows: list[str], columns: list[str]) -> AxesImage:
-    """Rates of success (rows, columns) with the first row at the bottom.
-
-    NaN, where measurements are fewer than unknowns and solvers refuse the problem, is hatched.
-    """
-    image = ax.imshow(rate, origin="lower", cmap="cividis", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.argwhere(np.isnan(rate)):
-        ax.add_patch(
-            Rectangle(
-                (column - 0.5, row - 0.5),
-                *(1, 1),
-                facecolor="0.85",
-                edgecolor="0.55",
-                hatch="////",
-                linewidth=0,
-            )
-        )
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set_yticks(range(len(rows)), rows)
-    return image
+    study = Study(
+        function,
+        {**grid, "trial": range(num_trials)},
+        settings,
+        static=tuple(axis for axis in grid if axis != "spread"),
+        streams={"problem": ("trial",)},
+        batch_size=num_trials,
+        seed=SEEDS["problems"],
+    )
+    return maps.swept(study, name).values
 
 
 def position(values: np.ndarray, ticks: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """How many measurements gain calibration needs when the signal is sparse."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -10,8 +11,8 @@ from matplotlib.figure import Figure
 
 from experiments.blind_gain_calibration import _setting as setting
 from experiments.claims import Claim, at_least, at_most
-from recovery import Problem, problems
-from recovery.solvers import AbstractSolver, BlindGainDescent
+from recovery import plotting, problems
+from recovery.solvers import BlindGainDescent
 
 CAPTION = """Calibration of a sparse signal by iterative hard thresholding, after Cambareri,
 Moshtaghpour and Jacques (2016), whose text was not available: settings and claims are ours, the
@@ -51,20 +52,21 @@ QUICK = Config(signal_size=128, num_trials=8, sparsities=(2, 8), snapshots=(4, 8
 
 def compute(config: Config) -> dict:
     """Rates of success (spreads, m, p, s) and medians of the numbers of steps."""
-    shape = (len(config.sensors), len(config.snapshots), len(config.sparsities))
-    success = np.full((len(config.spreads), *shape), np.nan)
-    steps = success.copy()
-    for i, row, column in np.ndindex(shape):
-        m, p, s = config.sensors[i], config.snapshots[row], config.sparsities[column]
-        if m * p < s + m - 1:
-            continue
-        build = builder(config, m, p, s)
-        errors, taken = setting.trials(build, config.spreads, config.num_trials, config.max_steps)
-        success[:, i, row, column] = np.mean(errors < config.threshold, axis=1)
-        steps[:, i, row, column] = np.median(taken, axis=1)
+    grid = {
+        "spread": config.spreads,
+        "sensors": config.sensors,
+        "snapshots": config.snapshots,
+        "sparsity": config.sparsities,
+    }
+    settings = {
+        "signal_size": config.signal_size,
+        "max_steps": config.max_steps,
+        "tolerance": config.tolerance,
+    }
+    found = setting.trials(calibrate, grid, config.num_trials, settings)
     return {
-        "success": success,
-        "steps": steps,
+        "success": np.mean(found["error"] < config.threshold, axis=-1),
+        "steps": np.median(found["steps"], axis=-1),
         "spreads": config.spreads,
         "sensors": config.sensors,
         "snapshots": config.snapshots,
@@ -73,21 +75,28 @@ def compute(config: Config) -> dict:
     }
 
 
-def builder(config: Config, num_sensors: int, num_snapshots: int, sparsity: int) -> setting.Build:
-    def build(key: PRNGKeyArray, spread: Array) -> tuple[Problem, AbstractSolver]:
-        problem = problems.blind_gain(
-            key,
-            num_sensors=num_sensors,
-            signal_size=config.signal_size,
-            num_snapshots=num_snapshots,
-            gain_spread=spread,
-            sparsity=sparsity,
-        )
-        return problem, BlindGainDescent(
-            tolerance=config.tolerance, gain_spread=spread, sparsity=sparsity
-        )
-
-    return build
+def calibrate(
+    keys: Mapping[str, PRNGKeyArray],
+    *,
+    sensors: int,
+    snapshots: int,
+    sparsity: int,
+    spread: Array,
+    trial: Array,
+    signal_size: int,
+    max_steps: int,
+    tolerance: float,
+) -> dict[str, Array]:
+    problem = problems.blind_gain(
+        keys["problem"],
+        num_sensors=sensors,
+        signal_size=signal_size,
+        num_snapshots=snapshots,
+        gain_spread=spread,
+        sparsity=sparsity,
+    )
+    solver = BlindGainDescent(tolerance=tolerance, gain_spread=spread, sparsity=sparsity)
+    return setting.descend(problem, solver, max_steps)
 
 
 def check(data: dict, config: Config) -> list[Claim]:
@@ -151,7 +160,7 @@ def draw(data: dict) -> Figure:
 
 def _map(ax: Axes, data: dict, rate: np.ndarray, num_sensors: int) -> None:
     rows, columns = data["snapshots"], data["sparsities"]
-    setting.success_map(ax, rate, [str(p) for p in rows], [str(s) for s in columns])
+    plotting.phase_map(ax, rate, [str(p) for p in rows], [str(s) for s in columns])
     s = np.linspace(0, 2 * columns[-1], 100)
     x = setting.position(s, columns)
     for unknowns, label, style in (

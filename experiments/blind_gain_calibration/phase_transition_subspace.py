@@ -1,6 +1,8 @@
 """How many measurements gain calibration needs when gains and signal lie in known subspaces."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,8 @@ from matplotlib.figure import Figure
 
 from experiments.blind_gain_calibration import _setting as setting
 from experiments.claims import Claim, at_least, at_most
-from recovery import Problem, plotting, problems
-from recovery.solvers import AbstractSolver, BlindGainDescent
+from recovery import plotting, problems
+from recovery.solvers import BlindGainDescent
 
 CAPTION = """The abstract of Cambareri and Jacques (2016) says that subspaces known to hold signal
 and gains lower the number of measurements needed, which is linear, up to log factors, in the number
@@ -55,18 +57,23 @@ QUICK = Config(
 
 def compute(config: Config) -> dict:
     """Rates of success (spreads, p, h, k) and medians of the numbers of steps."""
+    grid = {
+        "spread": config.spreads,
+        "snapshots": config.snapshots,
+        "gain_dimension": config.gain_dimensions,
+        "signal_dimension": config.signal_dimensions,
+    }
+    settings = {
+        "size": config.size,
+        "max_steps": config.max_steps,
+        "tolerance": config.tolerance,
+    }
+    found = setting.trials(calibrate, grid, config.num_trials, settings)
     ratio = oversampling(config)
-    shape = (len(config.spreads), *ratio.shape)
-    success, steps = np.full(shape, np.nan), np.full(shape, np.nan)
-    for i, row, column in np.argwhere(ratio >= 1):
-        dimensions = config.signal_dimensions[column], config.gain_dimensions[row]
-        build = builder(config, config.snapshots[i], *dimensions)
-        errors, taken = setting.trials(build, config.spreads, config.num_trials, config.max_steps)
-        success[:, i, row, column] = np.mean(errors < config.threshold, axis=1)
-        steps[:, i, row, column] = np.median(taken, axis=1)
+    success = np.mean(found["error"] < config.threshold, axis=-1)
     return {
-        "success": success,
-        "steps": steps,
+        "success": np.where(ratio >= 1, success, np.nan),
+        "steps": np.where(ratio >= 1, np.median(found["steps"], axis=-1), np.nan),
         "oversampling": ratio,
         "spreads": config.spreads,
         "snapshots": config.snapshots,
@@ -76,30 +83,36 @@ def compute(config: Config) -> dict:
     }
 
 
-def builder(
-    config: Config, num_snapshots: int, signal_dimension: int, gain_dimension: int
-) -> setting.Build:
-    def build(key: PRNGKeyArray, spread: Array) -> tuple[Problem, AbstractSolver]:
-        problem_key, basis_key = jax.random.split(key)
-        columns = jax.random.normal(basis_key, (config.size, signal_dimension + gain_dimension))
-        signal_basis = orthonormal(columns[:, :signal_dimension])
-        # Gains of mean one need a constant in the span.
-        gain_basis = orthonormal(columns[:, signal_dimension:].at[:, 0].set(1))
-        problem = problems.blind_gain(
-            problem_key,
-            num_sensors=config.size,
-            signal_size=config.size,
-            num_snapshots=num_snapshots,
-            gain_spread=spread,
-            signal_basis=signal_basis,
-            gain_basis=gain_basis,
-        )
-        solver = BlindGainDescent(
-            tolerance=config.tolerance, signal_basis=signal_basis, gain_basis=gain_basis
-        )
-        return problem, solver
-
-    return build
+def calibrate(
+    keys: Mapping[str, PRNGKeyArray],
+    *,
+    snapshots: int,
+    gain_dimension: int,
+    signal_dimension: int,
+    spread: Array,
+    trial: Array,
+    size: int,
+    max_steps: int,
+    tolerance: float,
+) -> dict[str, Any]:
+    if size * snapshots < gain_dimension + signal_dimension - 1:
+        return setting.NOT_RUN
+    problem_key, basis_key = jax.random.split(keys["problem"])
+    columns = jax.random.normal(basis_key, (size, signal_dimension + gain_dimension))
+    signal_basis = orthonormal(columns[:, :signal_dimension])
+    # Gains of mean one need a constant in the span.
+    gain_basis = orthonormal(columns[:, signal_dimension:].at[:, 0].set(1))
+    problem = problems.blind_gain(
+        problem_key,
+        num_sensors=size,
+        signal_size=size,
+        num_snapshots=snapshots,
+        gain_spread=spread,
+        signal_basis=signal_basis,
+        gain_basis=gain_basis,
+    )
+    solver = BlindGainDescent(tolerance=tolerance, signal_basis=signal_basis, gain_basis=gain_basis)
+    return setting.descend(problem, solver, max_steps)
 
 
 def orthonormal(columns: Array) -> Array:
@@ -170,7 +183,7 @@ def draw(data: dict) -> Figure:
 
 def _map(ax: Axes, data: dict, rate: np.ndarray, num_snapshots: int) -> None:
     columns, rows = data["signal_dimensions"], data["gain_dimensions"]
-    setting.success_map(ax, rate, [str(h) for h in rows], [str(k) for k in columns])
+    plotting.phase_map(ax, rate, [str(h) for h in rows], [str(k) for k in columns])
     k = np.array([1, 2 * columns[-1]])
     h = data["size"] * num_snapshots + 1 - k
     setting.bound(ax, setting.position(k, columns), setting.position(h, rows))

@@ -2,22 +2,16 @@
 
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import maps
 from experiments.claims import Claim, at_least, at_most
 from experiments.robust_alternating_minimization import _setting as setting
-from recovery import Problem, metrics, plotting, problems, solve, starts
-from recovery.solvers import (
-    AbstractSolver,
-    AlternatingMinimization,
-    Cholesky,
-    GaussNewtonCompletion,
-    ScaledGradientDescent,
-)
+from experiments.studies import completion
+from recovery import plotting
+from recovery.sweeps import Study
 
 CAPTION = """Not in the paper, which has no experiments. Relative error of the whole matrix against
 oversampling, the number of observed entries over the r (2 n - r) unknowns; condition number 10,
@@ -45,50 +39,47 @@ class Config:
 
 FULL = Config(300, 5, 3, (1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0))
 QUICK = Config(80, 2, 2, (1.8, 5.0), gradient_steps=400, newton_steps=40)
-METHODS = ("alternating minimization", "scaled gradient descent", "Gauss-Newton")
+# Of the grey lines, readable where a curve passes.
+NAMES = {
+    "fontsize": "small",
+    "color": "0.3",
+    "bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+}
+METHODS = {
+    "alternating": "alternating minimization",
+    "scaled descent": "scaled gradient descent",
+    "Gauss-Newton": "Gauss-Newton",
+}
 
 
 def compute(config: Config) -> dict:
     """Final errors (methods, oversampling, draws)."""
-    errors = [
-        [_errors(key, rho, config) for key in setting.keys(config.num_draws)]
-        for rho in config.oversampling
-    ]
-    return {
+    grid = {
+        "method": tuple(METHODS),
         "oversampling": config.oversampling,
-        "size": config.size,
-        "error": np.moveaxis(np.array(errors), -1, 0),
+        "trial": range(config.num_draws),
     }
-
-
-def _errors(key: jax.Array, rho: float, config: Config) -> list[float]:
-    problem = problems.matrix_completion(
-        key,
-        shape=(config.size, config.size),
-        rank=config.rank,
-        oversampling=rho,
-        condition_number=config.condition_number,
-        dense=True,  # the same shapes, and one compilation, for all draws
+    settings = {
+        "condition_number": config.condition_number,
+        "size": config.size,
+        "rank": config.rank,
+        "max_inner_steps": config.newton_inner_steps,
+        "max_steps": {
+            "alternating": config.alternating_steps,
+            "scaled descent": config.gradient_steps,
+            "Gauss-Newton": config.newton_steps,
+        },
+    }
+    study = Study(
+        completion.complete,
+        grid,
+        settings,
+        streams={"problem": ("trial",)},
+        how="loop",
+        seed=setting.SEEDS["problems"],
     )
-    start = starts.spectral(problem, config.rank)
-    runs = (
-        (AlternatingMinimization(Cholesky(), 1e-10), start, config.alternating_steps),
-        (ScaledGradientDescent(0.25, 1e-10), starts.clip(start, 2.0), config.gradient_steps),
-        (
-            GaussNewtonCompletion(1e-10, max_inner_steps=config.newton_inner_steps),
-            start,
-            config.newton_steps,
-        ),
-    )
-    return [_final_error(problem, *run) for run in runs]
-
-
-def _final_error(problem: Problem, solver: AbstractSolver, start, max_steps: int) -> float:
-    found = solve(
-        problem, solver, start, max_steps=max_steps, record_every=max_steps, throw=False
-    ).value
-    error = float(metrics.relative_error(problem, found))
-    return min(error, 1e3) if jnp.isfinite(error) else 1e3  # a run that diverged
+    error = maps.swept(study).values["error"]
+    return {"oversampling": config.oversampling, "size": config.size, "error": error}
 
 
 def check(data: dict, config: Config) -> list[Claim]:
@@ -117,14 +108,14 @@ def _first(rho: np.ndarray, medians: np.ndarray) -> float:
 def draw(data: dict) -> Figure:
     figure, ax = plt.subplots(figsize=(6.2, 4.2), layout="constrained")
     rho = np.asarray(data["oversampling"])
-    for index, name in enumerate(METHODS):
+    for index, name in enumerate(METHODS.values()):
         runs, style = data["error"][index], plotting.line_style(index)
         ax.plot(rho, np.median(runs, axis=1), label=name, **style)
         ax.plot(np.repeat(rho, runs.shape[1]), runs.ravel(), "o", ms=3, color=style["color"])
     ax.axhline(LEVEL, color="0.4", ls="--", lw=0.8)
     for height, (name, place) in enumerate(PUBLISHED.items()):
         ax.axvline(place, color="0.6", lw=0.8)
-        ax.text(place + 0.03, 10.0 ** (-5.5 - 1.2 * height), name, fontsize="small", color="0.3")
+        ax.text(place + 0.03, 10.0 ** (-5.5 - 1.2 * height), name, **NAMES)
     plotting.finish(
         ax,
         xlabel="oversampling",

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import maps
 from experiments.claims import Claim, at_least, at_most, within
 from experiments.self_calibration import _setting as setting
-from recovery.solvers import LinearLeastSquares
+from experiments.studies import self_calibration
+from recovery.sweeps import Study
 
 CAPTION = """Method and measure of error are the paper's as recalled, as are the settings, whose
 text was not available: m = 256 sensors, n = 64, one signal for each of p = 4, 8, 12 shots, random
@@ -20,8 +22,7 @@ less error per dB of SNR (dotted, of arbitrary height), and Steinhaus gains are 
 to 10 dB, as the first inverse gain is a weak constraint. The numbers compared with are ours too:
 simulations of another code, 5 draws."""
 
-# The constraint that fits the gains.
-CONSTRAINTS = {"uniform": "gains", "steinhaus": "first gain"}
+GAINS = ("uniform", "steinhaus")
 # Mean errors in dB of 5 draws by another code of ours, by gains and p, at these SNR.
 EARLIER_SNR = (0.0, 5.0, 10.0, 20.0, 30.0, 50.0, 70.0)
 EARLIER = {
@@ -51,19 +52,27 @@ QUICK = Config(shots=(8,), snr_db=(0.0, 10.0, 20.0, 50.0, 70.0))
 
 def compute(config: Config) -> dict:
     """Errors (gains, shots, snr_db, trials), and whether the solves met their tolerance."""
-    found = np.array([[of_shots(config, gains, p) for p in config.shots] for gains in CONSTRAINTS])
+    grid = {
+        "gains": GAINS,
+        "shots": config.shots,
+        "snr_db": config.snr_db,
+        "trial": range(config.num_trials),
+    }
+    study = Study(
+        self_calibration.calibrate,
+        grid,
+        static=("gains", "shots"),
+        streams={"problem": ("trial",)},
+        batch_size=len(config.snr_db) * config.num_trials,
+        seed=setting.SEEDS["problems"],
+    )
+    found = maps.swept(study).values
     return {
         "shots": config.shots,
         "snr_db": config.snr_db,
-        "error": found[:, :, 0],
-        "stopped": found[:, :, 1],
+        "error": found["error"],
+        "stopped": found["converged"].astype(float),
     }
-
-
-def of_shots(config: Config, gains: str, p: int) -> np.ndarray:
-    build = setting.real_signals("diverse", "Hadamard", p, gains)
-    solver = LinearLeastSquares(CONSTRAINTS[gains])
-    return setting.trials(build, [(solver, 1)], config.snr_db, config.num_trials)[:, 0]
 
 
 def check(data: dict, config: Config) -> list[Claim]:
@@ -101,7 +110,7 @@ def against_earlier(error: np.ndarray, config: Config) -> tuple[np.ndarray, np.n
     """Mean dB less the earlier one where both exist, and the standard error of the difference."""
     both = [level in EARLIER_SNR for level in config.snr_db]
     columns = [EARLIER_SNR.index(level) for level in config.snr_db if level in EARLIER_SNR]
-    earlier = np.array([[EARLIER[gains][p] for p in config.shots] for gains in CONSTRAINTS])
+    earlier = np.array([[EARLIER[gains][p] for p in config.shots] for gains in GAINS])
     db = setting.decibels(error)[:, :, both]
     spread = db.std(axis=-1, ddof=1) * np.sqrt(1 / config.num_trials + 1 / 5)
     return db.mean(axis=-1) - earlier[:, :, columns], np.hypot(spread, 0.05)

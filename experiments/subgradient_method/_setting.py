@@ -39,7 +39,7 @@ def problem(
     key: jax.Array,
     num_measurements: int = NUM_MEASUREMENTS,
     *,
-    outlier_fraction: float = 0.0,
+    outlier_fraction: float | Array = 0.0,
     outlier_std: float = 10.0,
     noise_std: float = 0.0,
 ) -> Problem:

@@ -17,6 +17,7 @@ from recovery.sweeps.store import Store, open_store
 from recovery.sweeps.study_file import read_study
 
 _LISTED = 10
+_NO_VERSION = {".png": {"Software": None}, ".pdf": {"Creator": None, "Producer": None}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,7 +116,8 @@ def _plot(options: argparse.Namespace) -> int:
         )
     if options.out.suffix[1:] not in figure.canvas.get_supported_filetypes():
         raise StudyError(f"{options.out} must end in .png, .pdf or .svg.")
-    figure.savefig(options.out, dpi=150)
+    # No software version: the same numbers give the same file.
+    figure.savefig(options.out, dpi=150, metadata=_NO_VERSION.get(options.out.suffix))
     print(options.out)
     return 0
 

@@ -121,7 +121,7 @@ class Store:
 
 
 def open_store(study: Study, root: str | Path) -> Store:
-    """Begin a store, or find that of the same study, whose grid may grow.
+    """Begin a store, or find that of the same study, whose grid may grow or change its order.
 
     Raises StoreError for the store of another study, for a grid that lacks cells of the store, and
     for a folder that cannot be written.
@@ -167,8 +167,8 @@ def _grow(store: Store, study: Study) -> None:
                 f"the store {store.root} has {axis} = {values[0]!r}, the study {wanted[0]!r}: "
                 "write them alike, or give another --store."
             )
-    if all(len(held.get(axis, ())) == len(values) for axis, values in study.axes.items()):
-        return
+    if list(held.items()) == list(study.axes.items()):
+        return  # a new order of the values adds no cell, but is the one to collect in
     grid = [[axis, list(values)] for axis, values in study.axes.items()]
     if not create_json(store.root / "grids" / f"{len(grids):04}.json", grid):
         _grow(store, study)  # another run was faster: look again

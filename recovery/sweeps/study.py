@@ -28,7 +28,8 @@ class Study:
         function: one at the top of a module or script, or its name, "package.module:name" or
             "file.py:name".
         grid: the values of each axis: all numbers, all strings or all flags.
-        settings: arguments that are the same for every cell: numbers, strings, lists of them.
+        settings: arguments that are the same for every cell: numbers, strings, lists and tables of
+            them.
         static: axes whose values decide shapes. The function gets them as they are, and is compiled
             once for each combination; the values of other axes are traced numbers.
         shared: axes that have one value in a batch. With `how="vmap"` what is made from these, from
@@ -146,7 +147,9 @@ def _check_options(study: Study) -> None:
     try:
         canonical(study.settings)
     except (TypeError, ValueError) as error:
-        raise StudyError(f"settings must be numbers, strings and lists of them: {error}.") from None
+        raise StudyError(
+            f"settings must be numbers, strings, lists and tables of them: {error}."
+        ) from None
 
 
 def _check_axes(study: Study) -> None:

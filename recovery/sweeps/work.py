@@ -1,6 +1,7 @@
 """What every engine does with a batch."""
 
 import datetime
+import functools
 import os
 import platform
 import socket
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from recovery.sweeps.batches import Batch
 from recovery.sweeps.compute import LOST, all_failed, compute
@@ -58,11 +58,11 @@ def _origin(study: Study, seconds: float) -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "source": study.reference.source_hash(),
-        "versions": {
-            "recovery": version("recovery"),
-            "jax": jax.__version__,
-            "jaxlib": version("jaxlib"),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": _versions(),
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("recovery", "jax", "jaxlib", "numpy")}
+    return found | {"python": platform.python_version()}
