@@ -47,9 +47,14 @@ def plain(keys, *, name, trial):
     return {"value": float("nan") if name == "nan" else trial + len(name), "list": [1.0] * trial}
 
 
+def anything(keys, *, name, trial, x):
+    return {"value": 1.0}
+
+
 def wrong_when_told(keys, *, folder, trial):
     """Fails where a file says so, to be mended between two runs."""
-    if trial == 1 and (Path(folder) / "fail").exists():
+    told = Path(folder) / "fail"
+    if told.exists() and (trial == 1 or told.read_text()):
         raise RuntimeError("the file says so")
     return {"value": jax.random.uniform(keys["cell"])}
 
@@ -78,10 +83,14 @@ def large(keys, *, folder, length, trial):
 
 
 def threads(keys, *, size, trial):
-    """How many threads compute a product."""
+    """How many cores compute a product."""
     matrix = jax.random.normal(keys["cell"], (size, size))
     (matrix @ matrix).block_until_ready()
-    return {"threads": len(os.listdir("/proc/self/task")), "nproc": float(os.environ["NPROC"])}
+    wall, processor = time.perf_counter(), time.process_time()
+    for _ in range(10):
+        (matrix @ matrix).block_until_ready()
+    cores = (time.process_time() - processor) / (time.perf_counter() - wall)
+    return {"cores": cores, "nproc": float(os.environ["NPROC"])}
 
 
 def note(folder, line):

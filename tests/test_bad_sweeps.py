@@ -2,9 +2,11 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import sweep_trials
 from test_sweeps import DRAWS, PLAIN, TRIALS
 
 from recovery import sweeps
@@ -25,16 +27,20 @@ STUDIES = [
     ({"grid": GRID | {"shift": [0.0, np.nan]}}, "the axis shift holds nan, but finite"),
     ({"grid": GRID | {"shift": [1, 1.0]}}, "the axis shift holds 1.0 twice"),
     ({"grid": GRID | {"shift": [0.0, -0.0]}}, "the axis shift holds 0.0 twice"),
+    ({"grid": GRID | {"status": [1]}}, "an axis is named 'status', which results have already"),
+    ({"static": 3}, "static is 3, but a list of names of axes is needed"),
+    ({"streams": ["trial"]}, r"streams is \['trial'\], but names with lists of axes are needed"),
+    ({"streams": {"cell": 3}}, "streams.cell is 3, but a list of names of axes is needed"),
     ({"grid": GRID | {"trial": ["a"]}}, "the axis trial holds strings: name it in static"),
     ({"grid": GRID | {"trial": [2**31]}}, r"the axis trial reaches 2\^31 or more: name it in"),
     ({"grid": GRID | {"trial": {"rnge": 3}}}, r"the axis trial is {'rnge': 3}, but a list, {range"),
     ({"static": ("lengh",)}, "static names 'lengh', no axis: did you mean 'length'?"),
-    ({"static": "length"}, r"static is 'length', but a list of axes is needed: \['length'\]"),
+    ({"static": "length"}, r"static is 'length', but a list of names of axes is needed"),
     ({"shared": ("rank",)}, "shared names 'rank', no axis: known are length, shift, trial"),
     ({"streams": {"cell": ("tral",)}}, "the stream cell names 'tral', no axis: did you mean 'tr"),
     ({"settings": {"trial": 1}}, "'trial' is an axis and a setting: keep one"),
-    ({"settings": {"matrix": np.ones(2)}}, "settings must be numbers, strings, lists and"),
-    ({"settings": {"level": np.inf}}, "settings must be numbers, strings, lists and"),
+    ({"settings": {"matrix": np.ones(2)}}, "settings must be numbers, strings, lists"),
+    ({"settings": {"level": np.inf}}, "settings must be numbers, strings, lists"),
     ({"how": "vmpa"}, "how is 'vmpa', but one of map, vmap, loop"),
     ({"precision": "half"}, "precision is 'half', but one of double, single"),
     ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
@@ -82,6 +88,7 @@ FILES = [
     ),
     ({"random": {"sead": 3}}, r"\[random\]: unknown entry 'sead', did you mean 'seed'"),
     ({"random": {"seed": 2**32}}, r"seed is 4294967296, but"),
+    ({"quick": 3}, r"quick is 3, but a table \[quick\] is needed"),
     ({"quick": {"girds": {}}}, r"\[quick\]: unknown entry 'girds', did you mean 'grid'"),
     ({"grid": 3}, r"grid is 3, but a table \[grid\] is needed"),
     ({"function": None}, "names no function: add function"),
@@ -124,8 +131,6 @@ def store(tmp_path_factory):
 
 
 def test_the_store_of_another_study(store):
-    from dataclasses import replace
-
     others = [
         (replace(DRAWS, seed=1), "seed is 0 there and 1 here. Give another --store"),
         (PLAIN, "holds another study: .* there and .* here"),
@@ -170,8 +175,9 @@ def test_shards(store, shard):
 
 
 def test_engines(store):
-    with pytest.raises(ValueError, match="jobs must be a whole number of at least 1, got 0"):
-        sweeps.run(DRAWS, store, jobs=0)
+    for jobs in (0, 1.5, "2"):
+        with pytest.raises(sweeps.StudyError, match="but a whole number of at least 1 is needed"):
+            sweeps.run(DRAWS, store, jobs=jobs)
 
 
 _PLOT = "plot --store STORE --out x.png --value"
@@ -183,7 +189,10 @@ COMMANDS = [
     (f"{_PLOT} sell", "there is no result 'sell': did you mean 'cell'?"),
     (f"{_PLOT} shifted --x trail", "there is no axis 'trail': did you mean 'trial'?"),
     (f"{_PLOT} shifted --x trial --lines trial", "an axis is named twice in trial, trial"),
-    (f"{_PLOT} shifted --below 1", "a map needs --x AXIS and --y AXIS"),
+    (f"{_PLOT} shifted --below 1", "a map needs --x AXIS, --y AXIS and --below NUMBER"),
+    (f"{_PLOT} shifted --x trial --y shift", "a map needs --x AXIS, --y AXIS and --below NUMBER"),
+    (f"{_PLOT} shifted --y shift --below 1", "a map needs --x AXIS, and has --panels"),
+    ("plot --store STORE --out no/x.png --value shifted --x trial", "No such file or directory"),
     (f"{_PLOT} shifted", "shifted has 0 axes of its own in each cell: for a number, name an axis"),
     (f"{_PLOT} cell --x trial", "cell has 1 axes of its own in each cell: a number is needed"),
     (f"{_PLOT} shifted --x trial --select length=5", "length has no value 5: it has 2, 3"),
@@ -209,6 +218,12 @@ CLUSTERS = [
     ('[cluster]\nclas = "x"', "unknown entry 'clas', did you mean 'class'?"),
     ('[cluster]\nclass = "nowhere.Cluster"\njobs = 1', "there is no cluster 'nowhere.Cluster'"),
     ("[cluster", "cannot be read"),
+    ("cluster = 3", "needs a table [cluster] with class"),
+    (
+        '[cluster]\nclass = "distributed.LocalCluster"\njobs = 0',
+        "needs a table [cluster] with class",
+    ),
+    ('[cluster]\nclass = "LocalCluster"\njobs = 1', 'give its module too, "distributed.LocalCl'),
 ]
 
 
@@ -238,24 +253,57 @@ def test_an_extra_that_is_missing_is_named(store, monkeypatch):
         sweeps.collect(store).to_xarray()
 
 
-def test_arrays_of_different_dimensions(tmp_path, monkeypatch):
-    import sweep_trials
-
-    def mixed(keys, *, trial):
-        return {"value": np.ones((1,) * trial)}
-
-    monkeypatch.setattr(sweep_trials, "mixed", mixed, raising=False)
-    study = sweeps.Study("sweep_trials:mixed", {"trial": [1, 2]}, how="loop")
-    sweeps.run(study, tmp_path)
-    message = sweeps.collect(tmp_path).failures()[0].message
-    assert "arrays of different numbers of dimensions by one name" in message
+def test_settings_that_only_look_alike_are_other_settings(tmp_path):
+    settings = {"name": ["a"], "trial": [1]}
+    for number, other in ((1, 1.0), (1, True), (0.0, False)):
+        store = tmp_path / repr(other)
+        study = sweeps.Study(f"{TRIALS}:anything", settings, {"x": number}, how="loop")
+        sweeps.run(study, store)
+        with pytest.raises(sweeps.StoreError, match=r"settings.x is .* there and .* here"):
+            sweeps.run(replace(study, settings={"x": other}), store)
 
 
-def test_a_result_that_is_no_dictionary(tmp_path, monkeypatch):
-    import sweep_trials
+RESULTS = {
+    "arrays of other dimensions": ([{"x": np.ones(1)}, {"x": 1.0}], "x has 0 axes, but 1 in anoth"),
+    "a result that one cell lacks": ([{"x": 1, "y": 2}, {"x": 1}], "y is in the results of some"),
+    "objects": ([{"x": 1.0}, {"x": None}], "x has dtype object, but numbers and flags can be kept"),
+    "text": ([{"x": 1.0}, {"x": "a"}], "x has dtype <U1, but numbers and flags can be kept"),
+    "the name of an axis": ([{"x": 1}, {"trial": 1}], "a result is named 'trial', which has anoth"),
+    "a reserved name": ([{"x": 1}, {"status": 1}], "a result is named 'status', which has another"),
+    "no dictionary": ([{"x": 1}, 3], "the function returned int, but a dictionary of numbers and"),
+    "an exit": ([{"x": 1}, SystemExit(0)], "SystemExit: 0"),
+}
 
-    monkeypatch.setattr(sweep_trials, "number", lambda keys, *, trial: trial, raising=False)
-    study = sweeps.Study("sweep_trials:number", {"trial": [1]}, how="loop")
-    sweeps.run(study, tmp_path)
-    message = sweeps.collect(tmp_path).failures()[0].message
-    assert "the function returned int, but a dictionary of numbers and arrays" in message
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_a_cell_with_an_odd_result_fails_alone(case, tmp_path, monkeypatch):
+    results, sentence = RESULTS[case]
+
+    def odd(keys, *, trial):
+        if isinstance(results[trial], BaseException):
+            raise results[trial]
+        return results[trial]
+
+    monkeypatch.setattr(sweep_trials, "odd", odd, raising=False)
+    study = sweeps.Study("sweep_trials:odd", {"trial": [0, 1]}, how="loop")
+    assert sweeps.run(study, tmp_path) == (2, 1, 1)
+    (failure,) = sweeps.collect(tmp_path).failures()
+    assert failure.cell == {"trial": 1}
+    assert sentence in failure.message
+
+
+def test_a_file_that_cannot_be_imported_is_named(tmp_path):
+    (tmp_path / "broken.py").write_text("def trial(:")
+    with pytest.raises(sweeps.StudyError, match=r"broken.py cannot be imported: SyntaxError"):
+        sweeps.run(sweeps.Study(f"{tmp_path}/broken.py:trial", {"trial": [0]}), tmp_path / "store")
+
+
+def test_a_store_that_was_not_begun_whole(tmp_path):
+    sweeps.run(DRAWS, tmp_path)
+    (tmp_path / "grids" / "0000.json").unlink()
+    with pytest.raises(sweeps.StoreError, match="holds no study"):
+        sweeps.collect(tmp_path)
+    assert sweeps.run(DRAWS, tmp_path) == (20, 20, 0)
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(sweeps.StoreError, match="was written by another version"):
+        sweeps.collect(tmp_path)

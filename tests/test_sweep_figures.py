@@ -43,6 +43,14 @@ def test_a_map_averages_over_all_axes_that_are_not_named(found):
     np.testing.assert_allclose(shares, [[1, 4 / 9], [1, 0]])
 
 
+def test_cells_without_a_result_are_left_out_of_curves_of_whole_numbers(found):
+    steps = np.where(found.status == "ok", 100, 0)
+    counted = found._replace(values={"steps": steps})
+    axes = drawing.curves(counted, "steps", "ratio", lines=["rank"]).axes
+    for line in axes[0].lines:
+        assert set(line.get_ydata()) == {100.0}
+
+
 def test_curves_are_medians_with_the_middle_of_the_runs(found):
     figure = drawing.curves(found, "error", "ratio", lines=["rank"], panels=["noise"])
     first = figure.axes[0]
@@ -57,7 +65,8 @@ def test_traces_are_drawn_against_their_rows(found):
     figure = drawing.curves(found, "trace", None, lines=["noise"])
     line = figure.axes[0].lines[0]
     np.testing.assert_array_equal(line.get_xdata(), range(5))
-    every = found.values["trace"][:, :, 0, :, 2].ravel()
+    good = found.status[:, :, 0] == "ok"
+    every = found.values["trace"][:, :, 0, :, 2][good]
     np.testing.assert_allclose(line.get_ydata()[2], np.median(every))
 
 

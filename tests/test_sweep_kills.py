@@ -26,7 +26,13 @@ DOORS = {
     "embedded": {},
     "jobs": {"jobs": 2},
     "shard": {"shard": "1/1"},
-    "dask": {"local_cluster": {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}},
+    "dask": {
+        "local_cluster": {
+            "n_workers": 2,
+            "threads_per_worker": 1,
+            "dashboard_address": "127.0.0.1:0",
+        }
+    },
 }
 
 
@@ -120,7 +126,7 @@ def test_a_cell_that_kills_its_process_every_time_is_lost_alone(tmp_path):
 @contextlib.contextmanager
 def dask_workers(number):
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": number, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": number, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield cluster, client.get_executor(pure=False)
 

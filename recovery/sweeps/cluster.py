@@ -40,6 +40,8 @@ def cluster(path: str | Path) -> Iterator[Executor]:
     table = _table(Path(path))
     name, jobs = table["class"], table["jobs"]
     module, _, kind = name.rpartition(".")
+    if not module:
+        raise StudyError(f'{path}: class is {name!r}: give its module too, "distributed.{name}".')
     try:
         make = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError, ValueError) as error:
@@ -65,9 +67,11 @@ def _table(path: Path) -> dict[str, Any]:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise StudyError(f"the cluster file {path} cannot be read: {error}.") from None
     refuse_unknown(path, content, ["cluster"])
-    table = content.get("cluster", {})
+    table = content.get("cluster")
+    table = table if isinstance(table, dict) else {}
     refuse_unknown(f"{path} [cluster]", table, ["class", "jobs", "options"])
-    if not isinstance(table.get("class"), str) or type(table.get("jobs")) is not int:
+    jobs = table.get("jobs")
+    if not isinstance(table.get("class"), str) or type(jobs) is not int or jobs < 1:
         raise StudyError(
             f'{path} needs a table [cluster] with class = "dask_jobqueue.SLURMCluster" and '
             "jobs = 4, for example."

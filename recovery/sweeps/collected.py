@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recovery.files import whole_file
+from recovery.sweeps.compute import OK
 from recovery.sweeps.errors import StudyError
-from recovery.sweeps.grid import Grid, Value
-from recovery.sweeps.store import Part, Store
+from recovery.sweeps.grid import Grid
+from recovery.sweeps.store import Failure, Part, Store
 from recovery.sweeps.study import canonical
 
 if TYPE_CHECKING:
@@ -19,14 +22,6 @@ if TYPE_CHECKING:
 
 MISSING = "missing"
 STATUS = ("error", "lost", MISSING, "nonfinite", "ok")  # sorted
-
-
-class Failure(NamedTuple):
-    """A cell without a result."""
-
-    cell: dict[str, Value]
-    status: str
-    message: str
 
 
 class Collected(NamedTuple):
@@ -75,12 +70,12 @@ class Collected(NamedTuple):
         }
         return xarray.Dataset(variables, coordinates, attrs=notes)
 
-    def failures(self) -> "list[Failure]":
+    def failures(self) -> list[Failure]:
         """The cells that failed, in the order of the grid."""
-        failed = np.argwhere((self.status != "ok") & (self.status != MISSING))
-        return [self._failure(tuple(place)) for place in failed.tolist()]
+        failed = np.argwhere((self.status != OK) & (self.status != MISSING)).tolist()
+        return [self._failure(tuple(place)) for place in failed]
 
-    def _failure(self, place: tuple[int, ...]) -> "Failure":
+    def _failure(self, place: tuple[int, ...]) -> Failure:
         cell = {axis: self.axes[axis][i] for axis, i in zip(self.axes, place, strict=True)}
         return Failure(cell, str(self.status[place]), str(self.message[place]))
 
@@ -100,7 +95,10 @@ class Collected(NamedTuple):
         writers[path.suffix](path)
 
     def _write_zarr(self, path: Path) -> None:
-        self.to_xarray().to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+        data, unfinished = self.to_xarray(), _unfinished(path)
+        data.to_zarr(unfinished, mode="w", zarr_format=3, consolidated=False)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(unfinished, path)
 
     def _write_netcdf(self, path: Path) -> None:
         complex_names = [name for name, array in self.values.items() if array.dtype.kind == "c"]
@@ -108,13 +106,15 @@ class Collected(NamedTuple):
         for name in complex_names:  # which the format does not know
             data[f"{name}_real"], data[f"{name}_imag"] = data[name].real, data[name].imag
             data = data.drop_vars(name)
-        data.to_netcdf(path, engine="h5netcdf")
+        data.to_netcdf(_unfinished(path), engine="h5netcdf")
+        os.replace(_unfinished(path), path)
 
     def _write_npz(self, path: Path) -> None:
-        axes = {f"axis/{axis}": np.asarray(values) for axis, values in self.axes.items()}
-        arrays: dict[str, Any] = axes | self.values
+        arrays: dict[str, Any] = {f"axis/{a}": np.asarray(v) for a, v in self.axes.items()}
+        arrays |= {f"results/{name}": array for name, array in self.values.items()}
+        arrays |= {"status": self.status, "message": self.message}
         with whole_file(path) as file:
-            np.savez(file, status=self.status, message=self.message, **arrays)
+            np.savez(file, **arrays)
 
     def _write_csv(self, path: Path) -> None:
         numbers = {n: a.ravel() for n, a in self.values.items() if a.ndim == len(self.axes)}
@@ -130,11 +130,15 @@ class Collected(NamedTuple):
             text.detach()  # flushed, and the file left open
 
 
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
 def collect(store: str | Path) -> Collected:
     """Everything that a store holds; it may still be growing."""
     opened = Store(store)
-    grid = opened.grids()[-1]
-    parts = [opened.read(key) for key in sorted(opened.finished() | opened.failed())]
+    parts = [opened.read(key) for key in sorted(set.union(*opened.parts()))]
+    grid = opened.grids()[-1]  # after the parts, none of which it may lack
     shape = tuple(len(values) for values in grid.values())
     status = np.full(shape, MISSING, "<U9")
     longest = max((len(m) for part in parts for m in part.computed.message), default=0)

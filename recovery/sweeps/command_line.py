@@ -2,16 +2,15 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from recovery.sweeps import cluster
-from recovery.sweeps.collected import Collected, collect
+from recovery.sweeps.batches import Batch
+from recovery.sweeps.collected import collect
 from recovery.sweeps.errors import StoreError, StudyError
-from recovery.sweeps.grid import Value
-from recovery.sweeps.run import Tally, run, tally
+from recovery.sweeps.run import Tally, run, share, tally
 from recovery.sweeps.slurm import Array, submit
 from recovery.sweeps.store import Store, open_store
 from recovery.sweeps.study_file import read_study
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (StudyError, StoreError) as error:
+    except (StudyError, StoreError, OSError) as error:
         print(f"recovery.sweeps: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     study = read_study(options.study, quick=options.quick)
     with _workers(options) as executor:
-        found = run(
+        counted = run(
             study,
             options.store,
             jobs=options.jobs,
@@ -44,7 +43,8 @@ def _run(options: argparse.Namespace) -> int:
             executor=executor,
             retry_failed=options.retry_failed,
         )
-    return _report(found, options.store)
+    store = Store(options.store)
+    return _report(counted, store, share(store.batches(), options.shard))
 
 
 def _workers(options: argparse.Namespace) -> AbstractContextManager:
@@ -55,18 +55,20 @@ def _workers(options: argparse.Namespace) -> AbstractContextManager:
     return cluster.cluster(options.cluster) if options.cluster else nullcontext(None)
 
 
-def _report(found: Tally, store: Path) -> int:
+def _report(counted: Tally, store: Store, batches: list[Batch]) -> int:
     print(
-        f"{found.total} cells: {found.finished} finished, {found.failed} failed, "
-        f"{found.missing} missing"
+        f"{counted.total} cells: {counted.finished} finished, {counted.failed} failed, "
+        f"{counted.missing} missing"
     )
-    if found.failed:
-        _list_failures(collect(store))
-    return int(found.failed + found.missing > 0)
+    if counted.failed:
+        _list_failures(store, batches)
+    return int(counted.failed + counted.missing > 0)
 
 
-def _list_failures(found: Collected) -> None:
-    failures = found.failures()
+def _list_failures(store: Store, batches: list[Batch]) -> None:
+    _, failed = store.parts()
+    parts = [store.read(batch.key) for batch in batches if batch.key in failed]
+    failures = [failure for part in parts for failure in part.failures()]
     for failure in failures[:_LISTED]:
         cell = ", ".join(f"{axis} = {value}" for axis, value in failure.cell.items())
         print(f"  {failure.status}: {cell} {failure.message}".rstrip())
@@ -81,11 +83,11 @@ def _status(options: argparse.Namespace) -> int:
     for axis, values in store.grids()[-1].items():
         shown = ", ".join(map(str, values[:8])) + (", .." if len(values) > 8 else "")
         print(f"  {axis}: {shown} ({len(values)})")
-    found = tally(store)
-    versions = Counter(store.read(key).origin.get("source") for key in store.finished())
+    finished, _ = store.parts()
+    versions = {store.origin(key).get("source") for key in finished}
     if len(versions) > 1:
         print(f"  computed by {len(versions)} versions of the file that holds the function")
-    return _report(found, options.store)
+    return _report(tally(store), store, store.batches())
 
 
 def _collect(options: argparse.Namespace) -> int:
@@ -98,10 +100,13 @@ def _collect(options: argparse.Namespace) -> int:
 def _plot(options: argparse.Namespace) -> int:
     from recovery.sweeps import drawing
 
-    found = drawing.select(collect(options.store), dict(map(_assignment, options.select)))
+    chosen = dict(text.partition("=")[::2] for text in options.select)
+    found = drawing.select(collect(options.store), chosen)
+    if (options.below is None) != (options.y is None):
+        raise StudyError("a map needs --x AXIS, --y AXIS and --below NUMBER; curves need no --y.")
     if options.below is not None:
-        if options.x is None or options.y is None:
-            raise StudyError("a map needs --x AXIS and --y AXIS.")
+        if options.x is None or options.lines:
+            raise StudyError("a map needs --x AXIS, and has --panels but no --lines.")
         figure = drawing.success_maps(
             found, options.value, options.x, options.y, below=options.below, panels=options.panels
         )
@@ -120,16 +125,6 @@ def _plot(options: argparse.Namespace) -> int:
     figure.savefig(options.out, dpi=150, metadata=_NO_VERSION.get(options.out.suffix))
     print(options.out)
     return 0
-
-
-def _assignment(text: str) -> tuple[str, Value]:
-    axis, _, value = text.partition("=")
-    for kind in (int, float):
-        try:
-            return axis, kind(value)
-        except ValueError:
-            continue
-    return axis, {"true": True, "false": False}.get(value, value)
 
 
 def _slurm(options: argparse.Namespace) -> int:
@@ -182,9 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     plotting.add_argument("--x", metavar="AXIS", help="left out for a trace")
     plotting.add_argument("--y", metavar="AXIS", help="of a map")
     plotting.add_argument("--below", type=float, help="what counts as success")
-    plotting.add_argument("--lines", nargs="*", default=[], metavar="AXIS")
-    plotting.add_argument("--panels", nargs="*", default=[], metavar="AXIS")
-    plotting.add_argument("--select", nargs="*", default=[], metavar="AXIS=VALUE")
+    plotting.add_argument("--lines", nargs="*", action="extend", default=[], metavar="AXIS")
+    plotting.add_argument("--panels", nargs="*", action="extend", default=[], metavar="AXIS")
+    plotting.add_argument("--select", nargs="*", action="extend", default=[], metavar="AXIS=VALUE")
     plotting.add_argument("--scale", nargs=2, default=["linear", "log"], choices=["linear", "log"])
 
     submitting = add("slurm", _slurm, "print and submit a job array")

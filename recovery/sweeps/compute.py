@@ -2,7 +2,7 @@
 
 import functools
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from recovery.sweeps.study import Study
 
 Outputs = dict[str, np.ndarray]
 _MANY_MAPS = 30_000
+RESERVED = ("status", "message")
 OK, NONFINITE, ERROR, LOST = "ok", "nonfinite", "error", "lost"
 
 
@@ -39,6 +40,20 @@ class Computed(NamedTuple):
     def num_failed(self) -> int:
         return sum(status != OK for status in self.status)
 
+    def or_earlier(self, earlier: "Computed") -> "Computed":
+        """With the cells of an earlier attempt that were in order and are not so any more."""
+        better = [old == OK != new for new, old in zip(self.status, earlier.status, strict=True)]
+        chosen = [earlier if old else self for old in better]
+        outputs = [
+            {name: np.asarray(array[i]) for name, array in one.outputs.items()}
+            for i, one in enumerate(chosen)
+        ]
+        status, message = (
+            [getattr(one, name)[i] for i, one in enumerate(chosen)]
+            for name in ("status", "message")
+        )
+        return Computed(stacked(outputs), status, message)
+
 
 class _Lanes(NamedTuple):
     """What differs between the cells of a batch, or what they share."""
@@ -56,7 +71,7 @@ def compute(study: Study, batch: Batch) -> Computed:
             return _one_by_one(study, batch)
         try:
             outputs = _call(study, batch)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return all_failed(batch, ERROR, _sentence(error))
         return _judged(outputs, len(batch.cells))
 
@@ -91,7 +106,8 @@ def _call(study: Study, batch: Batch) -> Outputs:
             cells = range(len(batch.cells))
             words = [stream_words(batch.cell(number, axes)) for number in cells]
             lanes.words[stream] = _filled(words, study.batch_size)
-    program = _program(study, tuple(batch.cell(0, study.static).items()))
+    statics = tuple(batch.cell(0, study.static).items())
+    program = _program(study, study.reference.load(), statics)
     count = len(batch.cells)
     found = program(shared, lanes, np.asarray(count))
     return {name: np.asarray(value)[:count] for name, value in found.items()}
@@ -104,13 +120,15 @@ def _filled(values: Sequence[Any], size: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)  # the batches of one static group follow each other
-def _program(study: Study, statics: tuple[tuple[str, Value], ...]) -> Any:
-    function = functools.partial(study.reference.load(), **study.settings, **dict(statics))
+def _program(
+    study: Study, function: Callable[..., Any], statics: tuple[tuple[str, Value], ...]
+) -> Any:
+    function = functools.partial(function, **study.settings, **dict(statics))
 
     def one(shared: _Lanes, lane: _Lanes) -> dict[str, Array]:
         words = shared.words | lane.words
         keys = {name: stream_key(study.seed, name, words[name]) for name in study.key_axes}
-        found = _checked(function(keys, **shared.values, **lane.values))
+        found = _checked(study, function(keys, **shared.values, **lane.values))
         return {name: jnp.asarray(value) for name, value in found.items()}
 
     def together(shared: _Lanes, lanes: _Lanes, count: Int[Array, ""]) -> dict[str, Array]:
@@ -141,27 +159,44 @@ def _one_by_one(study: Study, batch: Batch) -> Computed:
                 name: stream_key(study.seed, name, stream_words(batch.cell(number, axes)))
                 for name, axes in study.key_axes.items()
             }
-            found = _checked(function(keys, **batch.cell(number, tuple(study.axes))))
-            results.append({name: np.asarray(value) for name, value in found.items()})
+            found = _checked(study, function(keys, **batch.cell(number, tuple(study.axes))))
+            result = {name: np.asarray(value) for name, value in found.items()}
+            _check_alike(result, next(filter(None, results), result))
+            results.append(result)
             message.append("")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             results.append({})
             message.append(_sentence(error))
-    try:
-        computed = _judged(_stacked(results), len(results))
-    except ValueError as error:
-        return all_failed(batch, ERROR, _sentence(error))
+    computed = _judged(stacked(results), len(results))
     status = [ERROR if m else s for m, s in zip(message, computed.status, strict=True)]
     return Computed(computed.outputs, status, message)
 
 
-def _checked(found: Any) -> Mapping[str, Any]:
+def _checked(study: Study, found: Any) -> Mapping[str, Any]:
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
         raise TypeError(
             f"the function returned {type(found).__name__}, but a dictionary of numbers and arrays "
             "by name is needed"
         )
+    for name, value in found.items():
+        if name in RESERVED or name in study.axes:
+            raise ValueError(f"a result is named {name!r}, which has another meaning: rename it")
+        dtype = getattr(value, "dtype", None) or np.asarray(value).dtype
+        if dtype.kind not in "biufc":
+            raise TypeError(f"{name} has dtype {dtype}, but numbers and flags can be kept: cast it")
     return found
+
+
+def _check_alike(result: Outputs, first: Outputs) -> None:
+    if result.keys() != first.keys():
+        odd = sorted(result.keys() ^ first.keys())[0]
+        raise ValueError(f"{odd} is in the results of some cells only: give every cell the same")
+    for name, value in result.items():
+        if value.ndim != first[name].ndim:
+            raise ValueError(
+                f"{name} has {value.ndim} axes, but {first[name].ndim} in another cell: "
+                "return it in one form"
+            )
 
 
 def _judged(outputs: Outputs, count: int) -> Computed:
@@ -173,16 +208,15 @@ def _judged(outputs: Outputs, count: int) -> Computed:
     return Computed(outputs, [OK if f else NONFINITE for f in finite], [""] * count)
 
 
-def _stacked(results: list[Outputs]) -> Outputs:
+def stacked(results: Sequence[Outputs]) -> Outputs:
+    """One array for each name, empty cells filled up."""
     names = dict.fromkeys(name for result in results for name in result)
-    return {name: stack([result.get(name) for result in results]) for name in names}
+    return {name: _stack([result.get(name) for result in results]) for name in names}
 
 
-def stack(values: Sequence[np.ndarray | None]) -> np.ndarray:
+def _stack(values: Sequence[np.ndarray | None]) -> np.ndarray:
     """One array, NaN where a value is missing or shorter than others (0 for whole numbers)."""
     given = [value for value in values if value is not None]
-    if len({value.ndim for value in given}) > 1:
-        raise ValueError("cells returned arrays of different numbers of dimensions by one name")
     shape = np.max([value.shape for value in given], axis=0).astype(int)
     dtype = np.result_type(*given)
     if len(given) < len(values) or any(value.shape != tuple(shape) for value in given):
@@ -195,7 +229,7 @@ def stack(values: Sequence[np.ndarray | None]) -> np.ndarray:
     return out
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     """The error and where it came from, on one line."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -67,14 +67,13 @@ def curves(
 
 
 def select(found: Collected, chosen: Mapping[str, Value]) -> Collected:
-    """Only the cells with these values of some axes, which are no axes any more."""
+    """Only the cells with these values of some axes, which are no axes any more.
+
+    A value may also be given as it is written: "0.001" for 1e-3, "true" for True.
+    """
     _check_axes(found, chosen)
-    for axis, wanted in chosen.items():
-        if wanted not in found.axes[axis]:
-            known = ", ".join(map(str, found.axes[axis]))
-            raise StudyError(f"{axis} has no value {wanted!r}: it has {known}.")
     index = tuple(
-        values.index(chosen[axis]) if axis in chosen else slice(None)
+        _place(axis, values, chosen[axis]) if axis in chosen else slice(None)
         for axis, values in found.axes.items()
     )
     return found._replace(
@@ -83,6 +82,23 @@ def select(found: Collected, chosen: Mapping[str, Value]) -> Collected:
         status=found.status[index],
         message=found.message[index],
     )
+
+
+def _place(axis: str, values: Sequence[Value], wanted: Value) -> int:
+    for place, value in enumerate(values):
+        if wanted == value or (isinstance(wanted, str) and _reads_as(wanted, value)):
+            return place
+    known = ", ".join(map(str, values))
+    raise StudyError(f"{axis} has no value {wanted}: it has {known}.")
+
+
+def _reads_as(text: str, value: Value) -> bool:
+    if isinstance(value, bool | str):
+        return text.lower() == str(value).lower()
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
 
 
 def _arranged(found: Collected, array: np.ndarray, groups: Sequence[Sequence[str]]) -> np.ndarray:
@@ -121,15 +137,19 @@ def _check_axes(found: Collected, named: Sequence[str] | Mapping) -> None:
 
 
 def _numbers(found: Collected, value: str, *, trace: bool = False) -> np.ndarray:
+    """The values of cells that are in order, NaN elsewhere."""
     if value not in found.values:
         raise StudyError(f"there is no result {value!r}: {nearest(value, found.values)}")
     array = found.values[value]
+    if np.iscomplexobj(array):
+        raise StudyError(f"{value} is complex: return what is to be drawn, too.")
     if array.ndim != len(found.axes) + trace:
         raise StudyError(
             f"{value} has {array.ndim - len(found.axes)} axes of its own in each cell: "
             + ("for a number, name an axis x." if trace else "a number is needed here.")
         )
-    return array
+    good = (found.status == OK).reshape(found.status.shape + (1,) * trace)
+    return np.where(good, array, np.nan)
 
 
 def _grid_of_panels(count: int) -> tuple[Figure, list[Axes]]:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recovery.files import whole_file
 from recovery.sweeps.errors import StoreError
 
 _DAY = 86_400.0
@@ -21,12 +20,16 @@ def create_json(path: Path, content: Any) -> bool:
     if path.exists():
         return False
     complete = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with whole_file(complete) as file:
+    with complete.open("wb") as file:
         file.write(json.dumps(content, indent=1).encode())
+        file.flush()
+        os.fsync(file.fileno())
     try:
         os.link(complete, path)  # unlike a renaming it fails where the file exists
     except FileExistsError:
         return False
+    except OSError:  # a file system without links
+        os.replace(complete, path)
     finally:
         complete.unlink(missing_ok=True)
     return True

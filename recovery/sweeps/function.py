@@ -7,12 +7,14 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from recovery.sweeps.errors import StudyError, nearest
+
+_NO_DEFAULT = inspect.Parameter.empty
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class FunctionReference:
     Attributes:
         module: its dotted name, or the absolute path of a file that ends in .py.
         name: of the function.
+        source: a hash of the file, by which all processes of a run take the same version of it.
     """
 
     module: str
     name: str
+    source: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: Any, folder: Path = Path()) -> "FunctionReference":
@@ -37,7 +41,7 @@ class FunctionReference:
             )
         if module.endswith(".py"):
             module = str((folder / module).resolve())
-        return cls(module, name)
+        return cls(module, name, _hash_of(module))
 
     @classmethod
     def of(cls, function: "Callable | str | FunctionReference") -> "FunctionReference":
@@ -55,7 +59,7 @@ class FunctionReference:
         if module == "__main__":
             file = getattr(sys.modules["__main__"], "__file__", None)
             module = str(Path(file).resolve()) if file else module
-        reference = cls(module, name)
+        reference = cls(module, name, _hash_of(module))
         _GIVEN[reference] = function
         return reference
 
@@ -69,22 +73,17 @@ class FunctionReference:
         """The function itself."""
         if self in _GIVEN:
             return _GIVEN[self]
-        module = _load(self.module)
+        module = _load_file(self.module, self.source) if self._in_file else _load(self.module)
         function = getattr(module, self.name, None)
         if not callable(function):
             known = [name for name, value in vars(module).items() if inspect.isfunction(value)]
-            raise StudyError(
-                f"{self.module} has no function {self.name!r}: {nearest(self.name, known)}"
-            )
+            hint = nearest(self.name, known)
+            raise StudyError(f"{self.module} has no function {self.name!r}: {hint}")
         return function
 
-    def source_hash(self) -> str:
-        """Of the file that holds the function, to tell its versions apart; "" for a notebook's."""
-        try:
-            file = inspect.getsourcefile(self.load())
-            return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()[:16]
-        except (OSError, TypeError):
-            return ""
+    @property
+    def _in_file(self) -> bool:
+        return self.module.endswith(".py")
 
     def check_arguments(self, names: Sequence[str]) -> None:
         """Refuse a function that cannot be called with keys and these arguments."""
@@ -102,28 +101,43 @@ class FunctionReference:
             )
 
 
-_NO_DEFAULT = inspect.Parameter.empty
 # Functions given as objects, some of notebooks, where nothing can be imported again.
 _GIVEN: dict[FunctionReference, Callable[..., Any]] = {}
 
 
-@functools.cache
+def _hash_of(module: str) -> str:
+    """Of the file of a module that lies in one; "" elsewhere."""
+    try:
+        if not module.endswith(".py"):
+            found = importlib.util.find_spec(module)
+            module = str(found.origin) if found else ""
+        return hashlib.sha256(Path(module).read_bytes()).hexdigest()[:16]
+    except (OSError, ImportError, ValueError):
+        return ""
+
+
 def _load(module: str) -> ModuleType:
-    if not module.endswith(".py"):
-        try:
-            return importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise StudyError(
-                f"the module {module} of the function is not found: {error}."
-            ) from None
-    path = Path(module)
-    if not path.is_file():
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise StudyError(f"the module {module} of the function is not found: {error}.") from None
+
+
+@functools.cache
+def _load_file(path: str, source: str) -> ModuleType:
+    if not Path(path).is_file():
         raise StudyError(f"there is no file {path}, which should hold the function.")
-    name = f"{path.stem}_{hashlib.sha256(module.encode()).hexdigest()[:8]}"
+    if source and _hash_of(path) != source:
+        raise StudyError(f"{path} has changed since the study was read: run again.")
+    name = f"{Path(path).stem}_{hashlib.sha256((path + source).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded
-    spec.loader.exec_module(loaded)
+    try:
+        spec.loader.exec_module(loaded)
+    except Exception as error:
+        del sys.modules[name]
+        raise StudyError(f"{path} cannot be imported: {type(error).__name__}: {error}.") from error
     return loaded

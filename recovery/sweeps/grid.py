@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-import numpy as np
-
 from recovery.sweeps.errors import StudyError
 
 Value = bool | int | float | str
@@ -24,7 +22,7 @@ def axis_values(name: str, values: Any) -> tuple[Value, ...]:
         values = _range(name, values)
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise StudyError(f"the axis {name} is {values!r}, but a list of values is needed.")
-    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    plain = [_plain(value) for value in values]
     if not plain:
         raise StudyError(f"the axis {name} is empty, so that there is no cell: give it values.")
     if {type(value) for value in plain} == {int, float}:
@@ -47,6 +45,11 @@ def _check_value(name: str, value: Any, first: Any) -> None:
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise StudyError(f"the axis {name} holds {value}, but finite numbers are needed.")
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number for one of NumPy or JAX."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _range(name: str, table: Mapping) -> range:

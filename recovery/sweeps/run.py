@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from recovery._arrays import check_count
 from recovery.sweeps import engines
 from recovery.sweeps.batches import Batch
 from recovery.sweeps.errors import StudyError
@@ -47,7 +46,8 @@ def run(
 
     Whatever is killed, whenever: run again, and finished batches are not computed twice. The
     numbers do not depend on the engine, its processes, the order or interruptions: they are the
-    same bit for bit on one kind of device with one version of jax.
+    same bit for bit on one kind of device with one version of jax. So are those of a grid that has
+    grown, except with `how="vmap"`, where the place of a cell in its batch may change its rounding.
 
     Args:
         store: a folder, created if missing. If it holds this study with fewer values on its axes,
@@ -63,13 +63,15 @@ def run(
     Raises StudyError for a study that cannot be run, StoreError for a store that is another
     study's or cannot be written. Cells that fail are counted, not raised.
     """
-    check_count("jobs", jobs, low=1)
+    if type(jobs) is not int or jobs < 1:
+        raise StudyError(f"jobs is {jobs!r}, but a whole number of at least 1 is needed.")
     if executor is not None and jobs > 1:
         raise StudyError("jobs and an executor were given: one of them computes, leave one out.")
     study.check_function()
     opened = open_store(study, store)
     batches = share(opened.batches(), shard)
-    skipped = opened.finished() if retry_failed else opened.finished() | opened.failed()
+    finished, failed = opened.parts()
+    skipped = finished if retry_failed else finished | failed
     tasks = [Task(str(opened.root), study, b) for b in batches if b.key not in skipped]
     outcomes = _engine(tasks, jobs, executor)
     _show(outcomes, tally(opened, batches, retrying=retry_failed), progress)
@@ -94,7 +96,8 @@ def share(batches: list[Batch], shard: str | None) -> list[Batch]:
 def tally(store: Store, batches: list[Batch] | None = None, *, retrying: bool = False) -> Tally:
     """What is finished and what has failed; with `retrying`, failed cells count as missing."""
     batches = store.batches() if batches is None else batches
-    finished, with_failures = store.finished(), set() if retrying else store.failed()
+    finished, with_failures = store.parts()
+    with_failures = set() if retrying else with_failures
     done = sum(len(batch.cells) for batch in batches if batch.key in finished)
     failed = 0
     for batch in batches:

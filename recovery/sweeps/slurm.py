@@ -31,14 +31,14 @@ class Array:
     extra: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name in ("tasks", "cpus"):
-            if getattr(self, name) < 1:
-                raise StudyError(f"{name} is {getattr(self, name)}, but at least 1 is needed.")
+        for name, low in (("tasks", 1), ("cpus", 1), ("gpus", 0)):
+            if getattr(self, name) < low:
+                raise StudyError(f"{name} is {getattr(self, name)}, but at least {low} is needed.")
 
     def script(self, study: Path, store: Path, *, quick: bool = False) -> str:
         """The script of the array, for `sbatch`."""
         options = [
-            f"--job-name={study.stem}",
+            f"--job-name={shlex.quote(study.stem)}",
             f"--array=1-{self.tasks}",
             f"--time={self.time}",
             f"--cpus-per-task={self.cpus}",
@@ -46,7 +46,9 @@ class Array:
             *([f"--gpus-per-task={self.gpus}", "--ntasks=1"] if self.gpus else []),
             "--requeue",
             "--open-mode=append",
-            f"--output={store.resolve()}/slurm-%A_%a.log",
+            f"--output={shlex.quote(f'{store.resolve()}/slurm-%A_%a.log')}",
+            # A minute before its time is up a task goes back to the queue.
+            "--signal=B:USR1@60",
             *self.extra,
         ]
         command = [sys.executable, "-m", "recovery.sweeps", "run", str(study.resolve())]
@@ -57,7 +59,10 @@ class Array:
                 *(f"#SBATCH {option}" for option in options),
                 "# As many threads as Slurm gives cores.",
                 "export NPROC=$SLURM_CPUS_PER_TASK",
-                f"exec {shlex.join(command)} --shard $SLURM_ARRAY_TASK_ID/{self.tasks}",
+                "task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID",
+                "trap 'scontrol requeue $task' USR1",
+                f"{shlex.join(command)} --shard $SLURM_ARRAY_TASK_ID/{self.tasks} &",
+                "wait $!",
                 "",
             ]
         )

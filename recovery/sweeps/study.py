@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
+import numpy as np
+
 from recovery._arrays import check_count
 from recovery.sweeps.errors import StudyError, nearest
 from recovery.sweeps.function import FunctionReference
@@ -60,7 +62,9 @@ class Study:
 
     def __post_init__(self):
         grid = checked_grid(self.grid)
-        streams = {"cell": grid} if self.streams is None else self.streams
+        streams = {"cell": list(grid)} if self.streams is None else self.streams
+        if not isinstance(streams, Mapping):
+            raise StudyError(f"streams is {streams!r}, but names with lists of axes are needed.")
         replaced = {
             "function": FunctionReference.of(self.function),
             "grid": grid,
@@ -120,13 +124,20 @@ class Study:
 
 def canonical(value: Any) -> str:
     """JSON with one spelling for one content."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is none of them")
 
 
 def _names(what: str, axes: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(axes, str):
-        raise StudyError(f"{what} is {axes!r}, but a list of axes is needed: [{axes!r}].")
-    return tuple(sorted(axes))
+    listed = isinstance(axes, Iterable) and not isinstance(axes, str | Mapping)
+    if not listed or not all(isinstance(axis, str) for axis in axes):
+        raise StudyError(f"{what} is {axes!r}, but a list of names of axes is needed.")
+    return tuple(sorted(set(axes)))
 
 
 def _check_options(study: Study) -> None:
@@ -153,6 +164,9 @@ def _check_options(study: Study) -> None:
 
 
 def _check_axes(study: Study) -> None:
+    for axis in study.axes:
+        if axis in ("status", "message"):
+            raise StudyError(f"an axis is named {axis!r}, which results have already: rename it.")
     named = {"static": study.static, "shared": study.shared}
     named |= {f"the stream {name}": axes for name, axes in study.key_axes.items()}
     for what, axes in named.items():

@@ -32,6 +32,8 @@ def read_study(path: str | Path, *, quick: bool = False) -> Study:
     path = Path(path)
     content = _read(path)
     smaller = content.pop("quick", {})
+    if not isinstance(smaller, dict):
+        raise StudyError(f"{path}: quick is {smaller!r}, but a table [quick] is needed.")
     if quick and not smaller:
         raise StudyError(f"{path} has no table [quick]: add one, or leave --quick out.")
     refuse_unknown(path, content, ("function", *_TABLES, "quick"))

@@ -7,7 +7,6 @@ import platform
 import socket
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +33,7 @@ class Outcome(NamedTuple):
 def work(task: Task) -> Outcome:
     """Compute a batch and store it. It may run twice, anywhere: the file is the truth."""
     store, count = Store(task.root), len(task.batch.cells)
-    if (Path(task.root) / "parts" / f"{task.batch.key}.npz").exists():
+    if store.has(task.batch.key):
         return Outcome(count, 0)
     began = time.perf_counter()
     computed = compute(task.study, task.batch)
@@ -57,7 +56,7 @@ def _origin(study: Study, seconds: float) -> dict[str, Any]:
         "device": f"{device.platform}: {device.device_kind}",
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "source": study.reference.source_hash(),
+        "source": study.reference.source,
         "versions": _versions(),
     }
 
