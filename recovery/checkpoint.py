@@ -19,6 +19,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from recovery._arrays import check_count, check_instance
 from recovery.factors import Factors
 from recovery.files import whole_file
+from recovery.operators import AbstractOperator
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.solve import Metric, Solution, SolveError, solve
@@ -73,9 +74,9 @@ def solve_with_checkpoints(
     had used up its steps.
 
     A file of another problem, solver, `record` or `record_every` is refused. Problems are told
-    apart by their shape, dtype and the norms of their measurements, so that the number of devices
-    of a sharded one may change; `start` and `key` are not read where the file exists. In a run of
-    several processes all of them must see the file.
+    apart by their shape, dtype and the norms of their measurements and of those of a fixed matrix,
+    so that the number of devices of a sharded one may change. Where the file exists `start` and
+    `key` only tell the shapes. In a run of several processes all of them must see the file.
 
     Args:
         start, key, max_steps, record_every, record, throw: as in `solve`.
@@ -180,11 +181,12 @@ def _fingerprint(
     problem: Problem, solver: AbstractSolver, record_every: int, names: list[str]
 ) -> dict[str, Any]:
     """What a checkpoint must share with a run that continues it."""
-    y, struct = problem.measurements, problem.operator.in_struct
+    struct = problem.operator.in_struct
     numbers = eqx.filter(solver, eqx.is_array)
     return {
         "shape": [*struct.shape, str(struct.dtype)],
-        "measurements": [float(jnp.sum(jnp.abs(y))), float(jnp.linalg.norm(y.reshape(-1)))],
+        "measurements": _norms(problem.measurements),
+        "operator": _norms(_of_fixed_matrix(problem.operator)),
         "solver": [
             eqx.tree_pformat(solver),
             {name: array.tolist() for name, array in _named(numbers).items()},
@@ -194,11 +196,25 @@ def _fingerprint(
     }
 
 
+def _norms(y: jax.Array) -> list[float]:
+    """They do not depend on the order of the measurements, nor on zeros that pad them."""
+    return [float(jnp.sum(jnp.abs(y))), float(jnp.linalg.norm(y.reshape(-1)))]
+
+
+def _of_fixed_matrix(operator: AbstractOperator) -> jax.Array:
+    waves = (jnp.cos(jnp.arange(n, dtype=float)) for n in operator.in_struct.shape)
+    return operator.forward_factors(
+        Factors(*(wave[:, None].astype(operator.in_struct.dtype) for wave in waves))
+    )
+
+
 def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    old_norms, new_norms = old.pop("measurements"), new["measurements"]
-    names = [name for name in old if old[name] != new[name]]
-    same = np.allclose(old_norms, new_norms, rtol=_SAME_NORM, atol=0)
-    return names if same else [*names, "measurements"]
+    def same(name: str) -> bool:
+        if name in ("measurements", "operator"):
+            return np.allclose(old[name], new[name], rtol=_SAME_NORM, atol=0)
+        return old[name] == new[name]
+
+    return [name for name in new if not same(name)]
 
 
 def _named(tree: PyTree) -> Arrays:

@@ -184,6 +184,7 @@ CHANGES = {
     "measurements": {
         "problem": Problem(PROBLEM.operator, 1.001 * PROBLEM.measurements, PROBLEM.truth)
     },
+    "operator": {"problem": Problem(1.001 * PROBLEM.operator, PROBLEM.measurements, PROBLEM.truth)},
     "solver": {"solver": solvers.SymmetricGradientDescent(0.02 + 1e-12)},
     "record": {"record": {"error": metrics.relative_error}},
     "record_every": {"record_every": 200},

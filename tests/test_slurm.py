@@ -70,7 +70,25 @@ def queue_is_empty(env):
     return not command(env, "squeue", "--noheader").strip()
 
 
-def test_a_killed_task_of_an_array_is_requeued(slurm, study_file, tmp_path, undisturbed):
+def test_a_task_that_runs_out_of_time_goes_back_to_the_queue(slurm, study_file, tmp_path):
+    store = tmp_path / "store"
+    options = ["--tasks", 1, "--time", "00:05:00", "--memory", "500M"]
+    shown = sweep_command(slurm, "slurm", study_file, "--store", store, *options)
+    assert "#SBATCH --signal=B:USR1@60" in shown
+    task = f"{shown.split()[-1]}_1"
+    wait_for(lambda: finished_cells(store) >= 2)
+    # What Slurm sends a minute before the time is up.
+    command(slurm, "scancel", "--batch", "--signal=USR1", task)
+    wait_for(lambda: "Restarts=1" in command(slurm, "scontrol", "show", "job", task))
+    assert finished_cells(store) < 16
+    command(slurm, "scontrol", "update", f"jobid={task}", "StartTime=now")
+    wait_for(lambda: finished_cells(store) == 16, seconds=90)
+    wait_for(lambda: queue_is_empty(slurm))
+    counts = Counter(trial for _, trial in notes(tmp_path))
+    assert sum(counts.values()) - 16 <= 2
+
+
+def test_a_killed_task_of_an_array_can_be_requeued(slurm, study_file, tmp_path, undisturbed):
     store = tmp_path / "store"
     options = ["--tasks", 3, "--time", "00:05:00", "--memory", "500M"]
     shown = sweep_command(slurm, "slurm", study_file, "--store", store, *options)
