@@ -59,10 +59,11 @@ class Array:
                 *(f"#SBATCH {option}" for option in options),
                 "# As many threads as Slurm gives cores.",
                 "export NPROC=$SLURM_CPUS_PER_TASK",
-                "task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID",
-                "trap 'scontrol requeue $task' USR1",
                 f"{shlex.join(command)} --shard $SLURM_ARRAY_TASK_ID/{self.tasks} &",
-                "wait $!",
+                "work=$! task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID",
+                "# A script that ended by itself would not go back to the queue.",
+                "trap 'kill $work; scontrol requeue $task; sleep 60' USR1",
+                "wait $work",
                 "",
             ]
         )
