@@ -160,9 +160,9 @@ def test_a_killed_solve_on_two_tasks_continues_from_its_checkpoint(slurm, tmp_pa
     shared, alone = tmp_path / "shared.npz", tmp_path / "alone.npz"
     srun = ["srun", "-n", "2", "--kill-on-bad-exit=1", *script(shared)]
     first = subprocess.Popen(srun, env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(shared.exists, seconds=90)
+    wait_for(shared.exists, seconds=240)
     os.kill(task_of(shared, rank=1), signal.SIGKILL)
-    assert first.wait(timeout=90) != 0
+    assert first.wait(timeout=240) != 0
     assert 20 <= steps_in(shared) < 400
     shown = command(slurm, *srun)
     assert "devices: 2 of 2 processes" in shown
