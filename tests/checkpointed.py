@@ -2,11 +2,11 @@
 
 import sys
 
-import conftest  # noqa: F401  (the settings of the tests)
 import jax
 
 from recovery import checkpoint, metrics, problems, solvers, starts
 
+jax.config.update("jax_enable_x64", True)
 KEY = jax.random.key(3)
 PROBLEM = problems.matrix_sensing(
     KEY, shape=(8, 8), rank=2, num_measurements=200, singular_values=[1.0, 0.6], symmetric=True

@@ -81,7 +81,7 @@ def shared_operator(sizes: Sizes) -> Iterator[Row]:
         f"{sizes.num_starts} starts that share an operator (n = {sizes.size}, k = {sizes.rank}, "
         f"m = {sizes.num_measurements}, {sizes.num_steps} steps), one by one over one batch "
         "(vmap): per start",
-        speed(times, "one by one", "together"),
+        measuring.ratio_text(times, "one by one", "together"),
         "at least 5",
     )
 
@@ -100,7 +100,7 @@ def own_operators(sizes: Sizes) -> Iterator[Row]:
         yield Row(
             f"{smaller.num_starts} starts with operators of their own, {smaller.num_steps} steps, "
             f"one by one over one batch ({how}): per start",
-            speed(times, "one by one", how),
+            measuring.ratio_text(times, "one by one", how),
             "about 1" if how == "map" else "below 1: so map",
         )
 
@@ -118,10 +118,6 @@ def timed(sizes: Sizes, studies: dict[str, sweeps.Study]) -> dict[str, Timing]:
 
 def calling(study: sweeps.Study, some: list[Batch]) -> Callable[[], list]:
     return lambda: [compute(study, batch).outputs["error"] for batch in some]
-
-
-def speed(times: dict[str, Timing], slow: str, fast: str) -> str:
-    return measuring.ratio_text(times, slow, fast)
 
 
 def overhead(sizes: Sizes, jobs: int) -> Row:

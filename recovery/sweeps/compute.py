@@ -14,11 +14,10 @@ from jaxtyping import Array, Int
 from recovery.sweeps.batches import Batch
 from recovery.sweeps.grid import Value
 from recovery.sweeps.keys import stream_key, stream_words
-from recovery.sweeps.study import Study
+from recovery.sweeps.study import RESERVED, Study
 
 Outputs = dict[str, np.ndarray]
 _MANY_MAPS = 30_000
-RESERVED = ("status", "message")
 OK, NONFINITE, ERROR, LOST = "ok", "nonfinite", "error", "lost"
 
 

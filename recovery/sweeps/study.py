@@ -15,6 +15,8 @@ from recovery.sweeps.errors import StudyError, nearest
 from recovery.sweeps.function import FunctionReference
 from recovery.sweeps.grid import Grid, Value, checked_grid
 
+# What results have beside the values of the function.
+RESERVED = ("status", "message")
 # Raised when the same study would give other numbers.
 PROTOCOL = 1
 
@@ -165,7 +167,7 @@ def _check_options(study: Study) -> None:
 
 def _check_axes(study: Study) -> None:
     for axis in study.axes:
-        if axis in ("status", "message"):
+        if axis in RESERVED:
             raise StudyError(f"an axis is named {axis!r}, which results have already: rename it.")
     named = {"static": study.static, "shared": study.shared}
     named |= {f"the stream {name}": axes for name, axes in study.key_axes.items()}
