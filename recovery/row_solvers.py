@@ -139,7 +139,7 @@ class SketchedLeastSquares(AbstractRowSolver):
         matrices = rows.matrices()
         lower = sketch_factors(key, matrices, ridge_root, self.kind, self.size)
         found = _conjugate_gradient(
-            GatheredRows(solve_lower(lower.conj(), matrices.mT).mT),
+            GatheredRows(solve_lower(lower.conj(), matrices.mT).mT, lower.shape[-1]),
             targets,
             matmul(lower.conj().mT, start[:, :, None])[:, :, 0],
             _gram(solve_lower(lower.conj(), jnp.broadcast_to(ridge_root.T, lower.shape)).mT),
@@ -193,7 +193,10 @@ def _conjugate_gradient(
         length = divided(square, curvature)
         x = x + length[:, None].astype(x.dtype) * direction
         residual = residual - length[:, None].astype(x.dtype) * image
-        gradient = slope(residual, x)
+        # After the last step nobody asks for it.
+        gradient = jax.lax.cond(
+            step + 1 < max_steps, slope, lambda residual, x: jnp.zeros_like(x), residual, x
+        )
         next_square = _squares(gradient)
         ratio = divided(next_square, square)
         direction = gradient + ratio[:, None].astype(x.dtype) * direction

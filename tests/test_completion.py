@@ -23,6 +23,7 @@ from recovery import (
     starts,
 )
 from recovery._hadamard import walsh_hadamard
+from recovery._tall_qr import tall_qr
 from recovery.operators import row_layouts
 from recovery.row_solvers import sketch_factors
 
@@ -137,7 +138,7 @@ def batch():
     matrices = normal(1, (4, 12, 3)) * jnp.array([1.0, 0.3, 0.05])[None, None]
     matrices = matrices.at[:, -1].set(0)
     targets = normal(2, (4, 12)).at[:, -1].set(0)
-    return row_layouts.GatheredRows(matrices), targets
+    return row_layouts.GatheredRows(matrices, 3), targets
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
@@ -176,6 +177,54 @@ def test_conjugate_gradients_stop_at_the_fraction_of_the_residual(batch):
         assert jnp.all(error <= 2 * tolerance * jnp.linalg.norm(found.residual, axis=1))
         steps.append(int(found.steps))
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("rank", [3, 4, 64])  # widened, a whole register, copied with arithmetic
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128])
+def test_gathered_designs_are_the_lines_of_the_factor(rank, dtype):
+    rng = np.random.default_rng(0)
+    mask = rng.random((9, 8)) < 0.6
+    operator = operators.EntrySampling.from_mask(mask, dense=False, dtype=dtype)
+    table, x = normal(1, (8, rank), dtype), normal(2, (9, rank), dtype)
+
+    def designs(rows, x):
+        values = rows.times(x)
+        flags = jnp.zeros_like(values).at[:, ::2].set(1)
+        return (
+            rows.gram(),
+            rows.adjoint_times(values),
+            rows.kept(flags).gram(),
+            rows.matrices()[:, 0],
+        )
+
+    gram, adjoint, half, first = operator.by_row.map(designs, table, per_row=x)
+    for i in range(9):
+        a = table[mask[i]]
+        np.testing.assert_allclose(gram[i], a.conj().T @ a, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(adjoint[i], a.conj().T @ (a @ x[i]), rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(half[i], a[::2].conj().T @ a[::2], rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(first[i], a[0])
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e5, 1e12, np.inf])
+@pytest.mark.parametrize("shift", [0.0, 1e-3])
+def test_qr_of_a_tall_matrix_is_orthonormal_whatever_its_condition(condition, shift):
+    scales = np.array([1.0, 0.5, 0.1, 1 / condition])
+    top = jnp.asarray(np.linalg.qr(normal(1, (30, 4)))[0] * scales) @ normal(2, (4, 4))
+    below = shift**0.5 * jnp.eye(4)
+    found = jax.jit(tall_qr)(top, below)
+    q = np.concatenate([found.top, found.below])
+    np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-13)
+    np.testing.assert_allclose(q @ found.triangle, np.concatenate([top, below]), atol=1e-13)
+    np.testing.assert_array_equal(found.triangle, np.triu(found.triangle))
+
+
+def test_qr_of_several_tall_matrices_at_once_is_that_of_each():
+    tops, below = normal(1, (3, 20, 4)), jnp.zeros((4, 4))
+    batch = jax.vmap(tall_qr, in_axes=(0, None))(tops.at[1, :, 0].set(0), below)
+    for q, triangle, top in zip(batch.top, batch.triangle, tops.at[1, :, 0].set(0), strict=True):
+        np.testing.assert_allclose(q @ triangle, top, atol=1e-13)
+        np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", ["srht", "countsketch", "gaussian"])

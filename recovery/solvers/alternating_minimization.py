@@ -19,6 +19,7 @@ from recovery._arrays import (
     named_stream,
     real_scalar,
 )
+from recovery._tall_qr import tall_qr
 from recovery.factors import Factors
 from recovery.operators import EntrySampling
 from recovery.operators.row_layouts import AbstractRowLayout, AbstractRows
@@ -173,7 +174,7 @@ class AlternatingMinimization(AbstractSolver):
             else:
                 kept = (subset == half % (2 * (self.sample_splitting or 1))).astype(values.dtype)
                 x, _, steps = self.inner.solve(
-                    rows.weighted(kept), kept * values, start, ridge_root, key
+                    rows.kept(kept), kept * values, start, ridge_root, key
                 )
                 residual = values - rows.times(x)
             squares = jnp.sum(jnp.abs(residual) ** 2, axis=-1)
@@ -185,7 +186,8 @@ class AlternatingMinimization(AbstractSolver):
         # Without ridge and biases any basis of the fixed factor will do, and this one is the best.
         keep = (self.ridge > 0) | self.biases
         back = jnp.where(keep, triangle, jnp.eye(len(triangle), dtype=triangle.dtype))
-        left = jsl.solve_triangular(back, x.T).T
+        inverse = jsl.solve_triangular(back, jnp.eye(len(back), dtype=back.dtype))
+        left = matmul(x, inverse.T)
         right = jnp.where(keep, fixed, basis)
         if self.biases:
             left = jnp.concatenate([left, jnp.ones_like(left[:, :1])], axis=1)
@@ -242,12 +244,12 @@ def _orthonormalized(
     In the unknowns `w = T u` the ridge of a row is `|R w|^2`, and with entries sampled at rate p
     the normal matrix of each row is p times the identity on average.
     """
-    n, k = factor.shape
+    k = factor.shape[1]
     # The derivative of the root at 0 is infinite, and only multiplied by 0.
     root = jnp.where(ridge > 0, jnp.sqrt(jnp.where(ridge > 0, ridge / rate, 1)), 0)
     root = root.astype(factor.dtype) * jnp.eye(k, dtype=factor.dtype)
-    q, triangle = jnp.linalg.qr(jnp.concatenate([factor, root]))
-    return q[:n], triangle, rate**0.5 * q[n:]
+    basis, below, triangle = tall_qr(factor, root)
+    return basis, triangle, rate**0.5 * below
 
 
 def _with_biases(factors: Factors) -> Factors:
