@@ -17,9 +17,10 @@ after each outer step when every row takes 1, 3 or 5 conjugate gradient steps fr
 factor (5 = k is exact), or steps until its estimated error is below 0.2 or 0.02 (our default) of
 its residual. n = 600, k = 5, oversampling 8; each line is a draw, until its relative residual is
 below 1e-12. The fixed factor is orthonormalized before each half step. One or three steps suffice
-for kappa <= 10 but not for kappa = 100; there, and in one draw with kappa = 10, 0.2 is not enough
-either, although random perturbations of that size cost nothing: what conjugate gradients leave
-undone is not random. One of five draws with kappa = 100 fails with exact rows too."""
+for kappa <= 10 but not for kappa = 100. There 0.2 is not always enough either: it loses draws that
+exact rows and 0.02 bring to the end, although random perturbations of that size cost nothing: what
+conjugate gradients leave undone is not random. Which draws are lost changes with rounding errors.
+Some draws with kappa = 100 fail with exact rows too."""
 
 NAMES = ("1 step", "3 steps", "5 steps", "tolerance 0.2", "tolerance 0.02")
 
@@ -31,8 +32,8 @@ class Config:
     max_steps: int = 80
 
 
-FULL = Config(num_draws=5)
-QUICK = Config(num_draws=1, max_steps=50)
+FULL = Config(num_draws=10)
+QUICK = Config(num_draws=6, max_steps=50)
 
 
 def compute(config: Config) -> dict:
@@ -57,6 +58,7 @@ def compute(config: Config) -> dict:
 def check(data: dict, config: Config) -> list[Claim]:
     steps, final = setting.steps_to(data["error"], 1e-10), data["error"][..., -1]
     mild, medium, hard = steps
+    solvable = np.isfinite(hard[2])
     return [
         at_most("kappa = 2: outer steps of 3 inner steps less those of 5", mild[1] - mild[2], 2),
         at_most("kappa = 2: outer steps of tolerance 0.2 less those of 5", mild[3] - mild[2], 2),
@@ -66,11 +68,13 @@ def check(data: dict, config: Config) -> list[Claim]:
         at_least("kappa = 100: final error of 1 and 3 inner steps", final[2, :2], 1e-2),
         at_most(
             "kappa = 100: outer steps of tolerance 0.02, draws where 5 inner steps converge",
-            hard[4, np.isfinite(hard[2])],
+            hard[4, solvable],
             30,
         ),
         at_least(
-            "kappa = 100: outer steps of tolerance 0.2, none counted as infinite", hard[3], 40
+            "kappa = 100: share of these draws that tolerance 0.2 loses",
+            np.mean(~np.isfinite(hard[3, solvable])),
+            0.2,
         ),
     ]
 
