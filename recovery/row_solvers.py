@@ -180,36 +180,36 @@ def _conjugate_gradient(
     tolerance_squared = jnp.square(tolerance).astype(limits.dtype)
     rounding = _squares(targets) * limits.eps**2
 
-    def slope(residual: Array, x: Array) -> Array:
-        return rows.adjoint_times(residual) - _times(ridge, x)
-
     def unfinished(state: tuple[Array, ...]) -> Array:
         return (state[-1] < max_steps) & state[-2]
 
     def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        x, residual, direction, square, _, step = state
-        image = rows.times(direction)
-        curvature = _squares(image) + _inner(direction, _times(ridge, direction))
+        x, ridge_x, residual, direction, square, _, step = state
+        image, ridge_direction = rows.times(direction), _times(ridge, direction)
+        curvature = _squares(image) + _inner(direction, ridge_direction)
         length = divided(square, curvature)
-        x = x + length[:, None].astype(x.dtype) * direction
-        residual = residual - length[:, None].astype(x.dtype) * image
+        along = length[:, None].astype(x.dtype)
+        x, ridge_x = x + along * direction, ridge_x + along * ridge_direction
+        residual = residual - along * image
         # After the last step nobody asks for it.
-        gradient = jax.lax.cond(
-            step + 1 < max_steps, slope, lambda residual, x: jnp.zeros_like(x), residual, x
+        slope = jax.lax.cond(
+            step + 1 < max_steps, lambda: rows.adjoint_times(residual), lambda: jnp.zeros_like(x)
         )
+        gradient = slope - ridge_x
         next_square = _squares(gradient)
         ratio = divided(next_square, square)
         direction = gradient + ratio[:, None].astype(x.dtype) * direction
         # The next step would lower the squared residual by about this, most of what is left.
         error = length * next_square
-        objective = _squares(residual) + _inner(x, _times(ridge, x))
+        objective = _squares(residual) + _inner(x, ridge_x)
         going = jnp.any(error > tolerance_squared * objective + rounding)
-        return x, residual, direction, next_square, going, step + 1
+        return x, ridge_x, residual, direction, next_square, going, step + 1
 
-    residual = targets - rows.times(start)
-    gradient = slope(residual, start)
-    state = (start, residual, gradient, _squares(gradient), jnp.asarray(True), jnp.asarray(0))
-    x, residual, *_, steps = jax.lax.while_loop(unfinished, advance, state)
+    residual, ridge_x = targets - rows.times(start), _times(ridge, start)
+    gradient = rows.adjoint_times(residual) - ridge_x
+    square = _squares(gradient)
+    state = (start, ridge_x, residual, gradient, square, jnp.asarray(True), jnp.asarray(0))
+    x, _, residual, *_, steps = jax.lax.while_loop(unfinished, advance, state)
     return RowSolution(x, residual, steps)
 
 
