@@ -44,7 +44,7 @@ class AbstractRowSolver(eqx.Module):
 
 
 class Cholesky(AbstractRowSolver):
-    """Normal equations, in O(d k^2 + k^3) a row: exact, and the fastest for small k."""
+    """Normal equations, in O(d k^2 + k^3) a row: exact, as fast as iterations for small k only."""
 
     def solve(
         self,

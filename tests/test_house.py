@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of an earlier layer, or of its own.
 LAYERS = [
-    {"_arrays", "_batched", "_cgls", "_hadamard", "_lanes", "factors", "files", "gain_box"}
-    | {"losses", "plotting", "progress", "results", "theory"},
+    {"_arrays", "_batched", "_cgls", "_hadamard", "_lanes", "_tall_qr", "factors", "files"}
+    | {"gain_box", "losses", "plotting", "progress", "results", "theory"},
     {"operators"},
     {"problem"},
     {"constraint_rows", "gain_model", "linear_system", "schur"},
