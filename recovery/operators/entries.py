@@ -22,8 +22,8 @@ from recovery.operators.row_layouts import (
     padded_layouts,
 )
 
-# Where more of the matrix is seen, products with the whole matrix are faster (n = 1,000, ranks 5 and
-# 20, two CPU threads).
+# Where more of the matrix is seen, products with the whole matrix are faster (n = 1,000, ranks 5
+# and 20, two CPU threads).
 _DENSE_FRACTION = 0.5
 _LARGEST_DENSE = 2**26
 # A small one compiles in a third of the time, and its products take 1.2 to 1.5 times as long.
