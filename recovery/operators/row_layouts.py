@@ -423,5 +423,6 @@ def _copied(table: Inexact[Array, "n k"], index: Array) -> Array:
     lines = _take(table, index)
     if not 50 <= table.shape[1] <= 80:
         return lines
-    zero = 0 * jax.lax.stop_gradient(table[0, 0])  # which the compiler cannot know: 0 times NaN
+    # The compiler cannot take this for 0, as the number might be NaN.
+    zero = 0 * jax.lax.stop_gradient(table[0, 0])
     return lines * (1 + zero) + zero
