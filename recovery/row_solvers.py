@@ -15,7 +15,7 @@ from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 from recovery._arrays import check_count, check_number, divided, matmul, real_scalar
 from recovery._batched import cholesky, solve_lower, solve_upper
 from recovery._hadamard import walsh_hadamard
-from recovery.operators.row_layouts import AbstractRows, GatheredRows
+from recovery.operators.rows import AbstractRows, GatheredRows
 
 Kind = Literal["srht", "countsketch", "gaussian"]
 

@@ -24,7 +24,8 @@ from recovery import (
 )
 from recovery._hadamard import walsh_hadamard
 from recovery._tall_qr import tall_qr
-from recovery.operators import row_layouts
+from recovery.operators import build_layouts
+from recovery.operators.rows import GatheredRows
 from recovery.row_solvers import sketch_factors
 
 SHAPE, RANK = (60, 50), 3
@@ -79,7 +80,7 @@ def test_padding_wastes_little_and_loses_nothing(law):
         "heavy tailed": np.minimum(rng.zipf(1.5, 3000), 2000),
         "with empty rows": np.where(rng.random(3000) < 0.3, 0, 20),
     }[law]
-    widths = row_layouts.bucket_widths(lengths)
+    widths = build_layouts.bucket_widths(lengths)
     padded = widths[np.searchsorted(widths, lengths)]
     assert len(widths) <= 8
     assert np.all(padded >= lengths)
@@ -88,7 +89,7 @@ def test_padding_wastes_little_and_loses_nothing(law):
 
 def test_fewest_widths_that_reach_the_allowed_padding_are_optimal():
     lengths = np.repeat([3, 4, 9, 10, 40], [50, 2, 30, 3, 5])
-    widths = row_layouts.bucket_widths(lengths)
+    widths = build_layouts.bucket_widths(lengths)
     best = min(
         np.sum(np.array(ends)[np.searchsorted(ends, lengths)])
         for count in [len(widths)]
@@ -102,10 +103,10 @@ def _increasing(values, count):
 
 
 def test_indices_are_64_bit_where_32_do_not_suffice():
-    assert row_layouts.index_dtype(2**31 - 1) == np.int32
-    assert row_layouts.index_dtype(2**31) == np.int64
+    assert build_layouts.index_dtype(2**31 - 1) == np.int32
+    assert build_layouts.index_dtype(2**31) == np.int64
     with jax.enable_x64(False), pytest.raises(ValueError, match="need 64 bits"):
-        row_layouts.index_dtype(2**31)
+        build_layouts.index_dtype(2**31)
 
 
 def test_gradient_needs_memory_in_proportion_to_the_entries():
@@ -138,7 +139,7 @@ def batch():
     matrices = normal(1, (4, 12, 3)) * jnp.array([1.0, 0.3, 0.05])[None, None]
     matrices = matrices.at[:, -1].set(0)
     targets = normal(2, (4, 12)).at[:, -1].set(0)
-    return row_layouts.GatheredRows(matrices, 3), targets
+    return GatheredRows(matrices, 3), targets
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.5])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from experiments.claims import Claim, at_least, at_most, within
 from experiments.robust_alternating_minimization import _setting as setting
 from recovery import plotting
-from recovery.operators.row_layouts import AbstractRows
+from recovery.operators.rows import AbstractRows
 from recovery.row_solvers import AbstractRowSolver, Cholesky, RowSolution
 from recovery.solvers import AlternatingMinimization
 

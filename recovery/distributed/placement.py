@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from recovery._arrays import check_instance
-from recovery.operators.row_layouts import index_dtype
+from recovery.operators.build_layouts import index_dtype
 
 
 def mesh(devices: Sequence[Any] | None = None, axis: str = "rows") -> Mesh:

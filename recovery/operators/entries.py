@@ -14,13 +14,8 @@ from recovery._arrays import check_matches, check_shape
 from recovery.factors import Factors
 from recovery.operators.back_projection import AbstractBackProjection
 from recovery.operators.base import AbstractOperator
-from recovery.operators.row_layouts import (
-    AbstractRowLayout,
-    MaskedRowLayout,
-    index_dtype,
-    masked_layout,
-    padded_layouts,
-)
+from recovery.operators.build_layouts import index_dtype, masked_layout, padded_layouts
+from recovery.operators.row_layouts import AbstractRowLayout, MaskedRowLayout
 
 # Where more of the matrix is seen, products with the whole matrix are faster (n = 1,000, ranks 5
 # and 20, two CPU threads).

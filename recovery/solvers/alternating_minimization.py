@@ -22,7 +22,8 @@ from recovery._arrays import (
 from recovery._tall_qr import tall_qr
 from recovery.factors import Factors
 from recovery.operators import EntrySampling
-from recovery.operators.row_layouts import AbstractRowLayout, AbstractRows
+from recovery.operators.row_layouts import AbstractRowLayout
+from recovery.operators.rows import AbstractRows
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.row_solvers import AbstractRowSolver, ConjugateGradient
