@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,18 +17,16 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from recovery._arrays import check_count, check_instance
 from recovery.factors import Factors
-from recovery.files import whole_file
 from recovery.operators import AbstractOperator
 from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.solve import Metric, Solution, SolveError, solve
 from recovery.solvers.base import AbstractSolver
+from recovery.tree_files import named, read, tree_of, write
 
 _FINGERPRINT = "fingerprint"
 # Norms of the same measurements summed in another order agree to this, in single precision.
 _SAME_NORM = 1e-5
-
-Arrays = dict[str, np.ndarray]
 
 
 def save(path: str | os.PathLike, tree: PyTree) -> None:
@@ -40,7 +37,7 @@ def save(path: str | os.PathLike, tree: PyTree) -> None:
 
     Raises TypeError for a leaf that is no array of numbers.
     """
-    _write(Path(path), _named(tree))
+    write(Path(path), named(tree))
 
 
 def load(path: str | os.PathLike, like: PyTree) -> PyTree:
@@ -51,7 +48,7 @@ def load(path: str | os.PathLike, like: PyTree) -> PyTree:
 
     Raises ValueError for a file that is not whole, or holds another structure, shape or dtype.
     """
-    return _tree(Path(path), _read(Path(path)), like)
+    return tree_of(Path(path), read(Path(path)), like)
 
 
 def solve_with_checkpoints(
@@ -115,9 +112,9 @@ def solve_with_checkpoints(
         taken = 0 if run is None else int(run.num_steps)
         part = piece(start if run is None else run.state, min(save_every, max_steps - taken))
         # What continues is what a restart would read, so that both take the same numbers.
-        part = _tree(path, _named(part), part)
+        part = tree_of(path, named(part), part)
         run = part if run is None else _joined(run, part)
-        _write(path, {_FINGERPRINT: np.asarray(json.dumps(fingerprint))} | _named(run))
+        write(path, {_FINGERPRINT: np.asarray(json.dumps(fingerprint))} | named(run))
     run = dataclasses.replace(run, trace=_whole_trace(run.trace, max_steps, record_every))
     failures = (RESULTS.nonfinite, RESULTS.asymmetric_start)
     if throw and any(run.result == failure for failure in failures):
@@ -128,7 +125,7 @@ def solve_with_checkpoints(
 def _continued(
     path: Path, fingerprint: dict[str, Any], without_steps: Callable[[], Solution], max_steps: int
 ) -> Solution:
-    arrays = _read(path)
+    arrays = read(path)
     if _FINGERPRINT not in arrays:
         raise ValueError(f"{path} was not written by solve_with_checkpoints: give another path.")
     differing = _differing(json.loads(str(arrays.pop(_FINGERPRINT))), fingerprint)
@@ -144,7 +141,7 @@ def _continued(
 
     like = without_steps()  # whose trace has one row
     like = eqx.tree_at(lambda x: x.trace, like, jax.tree.map(column, like.trace))
-    run = _tree(path, arrays, like)
+    run = tree_of(path, arrays, like)
     if run.num_steps > max_steps:
         raise ValueError(
             f"{path} holds a run of {run.num_steps} steps, more than max_steps {max_steps}: give "
@@ -189,7 +186,7 @@ def _fingerprint(
         "operator": _norms(_of_fixed_matrix(problem.operator)),
         "solver": [
             eqx.tree_pformat(solver),
-            {name: array.tolist() for name, array in _named(numbers).items()},
+            {name: array.tolist() for name, array in named(numbers).items()},
         ],
         "record": names,
         "record_every": record_every,
@@ -215,88 +212,6 @@ def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         return old[name] == new[name]
 
     return [name for name in new if not same(name)]
-
-
-def _named(tree: PyTree) -> Arrays:
-    """The leaves by their places in the tree."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_name(place, leaf): _on_host(_name(place, leaf), leaf) for place, leaf in leaves}
-
-
-def _name(place: Any, leaf: Any) -> str:
-    """With the dtype of random keys, whose numbers do not tell their kind."""
-    return f"tree{jax.tree_util.keystr(place)}" + (f" {leaf.dtype}" if _is_key(leaf) else "")
-
-
-def _is_key(leaf: Any) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-
-
-def _on_host(name: str, leaf: Any) -> np.ndarray:
-    if not isinstance(leaf, jax.Array | np.ndarray):
-        raise TypeError(f"{name} is a {type(leaf).__name__}, but only arrays can be saved.")
-    if _is_key(leaf):
-        leaf = jax.random.key_data(leaf)
-    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-        leaf = multihost_utils.process_allgather(leaf, tiled=True)
-    array = np.asarray(leaf)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}, but a file holds integers, floating and complex "
-            "numbers and flags: cast it."
-        )
-    return array
-
-
-def _tree(path: Path, arrays: Arrays, like: PyTree) -> PyTree:
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = [_name(place, leaf) for place, leaf in leaves]
-    missing, unknown = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
-    if missing or unknown:
-        parts = [f"{len(missing)} arrays are missing"] if missing else []
-        parts += [f"{len(unknown)} are not expected"] if unknown else []
-        raise ValueError(
-            f"{path} holds another tree: {' and '.join(parts)}, the first of them "
-            f"{(missing + unknown)[0]}."
-        )
-    return jax.tree.unflatten(
-        structure,
-        [
-            _leaf(path, name, arrays[name], leaf)
-            for name, (_, leaf) in zip(names, leaves, strict=True)
-        ],
-    )
-
-
-def _leaf(path: Path, name: str, array: np.ndarray, like: Any) -> jax.Array:
-    leaf = jnp.asarray(array)
-    if _is_key(like):
-        kind = jax.random.key_impl(jnp.empty((), like.dtype))
-        leaf = jax.random.wrap_key_data(leaf, impl=kind)
-    if (leaf.shape, leaf.dtype) != (like.shape, like.dtype):
-        raise ValueError(
-            f"{path} holds {name} of {array.dtype}{list(leaf.shape)}, but "
-            f"{like.dtype}{list(like.shape)} is needed: it was written with other settings."
-        )
-    return leaf
-
-
-def _read(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is no whole checkpoint ({error}): delete it to start anew."
-        ) from error
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    if jax.process_index() != 0:
-        return
-    with whole_file(path) as file:
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _checked_path(path: str | os.PathLike) -> Path:

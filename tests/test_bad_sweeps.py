@@ -224,6 +224,10 @@ CLUSTERS = [
         "needs a table [cluster] with class",
     ),
     ('[cluster]\nclass = "LocalCluster"\njobs = 1', 'give its module too, "distributed.LocalCl'),
+    (
+        '[cluster]\nclass = "distributed.LocalCluster"\njobs = 1\noptions.cores = 4',
+        "distributed.LocalCluster cannot be started with these options: ",
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 # A module may import those of an earlier layer, or of its own.
 LAYERS = [
     {"_arrays", "_batched", "_cgls", "_hadamard", "_lanes", "_tall_qr", "factors", "files"}
-    | {"gain_box", "losses", "plotting", "progress", "results", "theory"},
+    | {"gain_box", "losses", "plotting", "progress", "results", "theory", "tree_files"},
     {"operators"},
     {"problem"},
     {"constraint_rows", "gain_model", "linear_system", "schur"},

@@ -234,7 +234,9 @@ def test_commands_reach_a_scheduler_and_start_a_cluster(tmp_path, capsys):
         where["two"] = ["--cluster", str(described)]
         for name, words in where.items():
             assert main(["run", str(study), "--store", str(tmp_path / name), *words]) == 0
-            assert "4 cells: 4 finished, 0 failed, 0 missing" in capsys.readouterr().out
+            shown = capsys.readouterr()
+            assert "4 cells: 4 finished, 0 failed, 0 missing" in shown.out
+            assert ("no worker has come yet" in shown.err) == (name == "two")
     words = ["run", str(study), "--store", str(tmp_path / "three"), "--scheduler", "nowhere://x:1"]
     assert main(words) == 2
     assert "no Dask scheduler answers at nowhere://x:1" in capsys.readouterr().err

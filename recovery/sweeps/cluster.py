@@ -1,6 +1,7 @@
 """Workers of Dask: a running scheduler, or a cluster from a few lines of TOML."""
 
 import importlib
+import sys
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -22,7 +23,7 @@ def scheduler(address: str) -> Iterator[Executor]:
     except (OSError, ValueError) as error:
         raise StudyError(f"no Dask scheduler answers at {address}: {error}.") from None
     with client:
-        yield client.get_executor(pure=False)
+        yield _executor(client)
 
 
 @contextmanager
@@ -48,10 +49,21 @@ def cluster(path: str | Path) -> Iterator[Executor]:
         raise StudyError(
             f'{path}: there is no cluster {name!r} ({error}): pip install "recovery[cluster]".'
         ) from None
-    with make(**table.get("options", {})) as started:
+    try:
+        started = make(**table.get("options", {}))
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"{path}: {name} cannot be started with these options: {error}") from None
+    with started:
         _keep(started, jobs)
         with distributed.Client(started) as client:
-            yield client.get_executor(pure=False)
+            yield _executor(client)
+
+
+def _executor(client: Any) -> Executor:
+    # In the queue of a cluster workers may take hours to come.
+    if not client.scheduler_info()["workers"]:
+        print("no worker has come yet: batches wait for the first.", file=sys.stderr)
+    return client.get_executor(pure=False)
 
 
 def _keep(started: Any, jobs: int) -> None:
