@@ -225,8 +225,8 @@ CLUSTERS = [
     ),
     ('[cluster]\nclass = "LocalCluster"\njobs = 1', 'give its module too, "distributed.LocalCl'),
     (
-        '[cluster]\nclass = "distributed.LocalCluster"\njobs = 1\noptions.cores = 4',
-        "distributed.LocalCluster cannot be started with these options: ",
+        '[cluster]\nclass = "distributed.LocalCluster"\njobs = 1\noptions.memory_limit = "lots"',
+        "LocalCluster cannot be started with these options: Could not interpret 'lots' as a byte",
     ),
 ]
 

@@ -51,8 +51,9 @@ def cluster(path: str | Path) -> Iterator[Executor]:
         ) from None
     try:
         started = make(**table.get("options", {}))
-    except (TypeError, ValueError) as error:
-        raise StudyError(f"{path}: {name} cannot be started with these options: {error}") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]  # an example of Python follows
+        raise StudyError(f"{path}: {name} cannot be started with these options: {reason}") from None
     with started:
         _keep(started, jobs)
         with distributed.Client(started) as client:
