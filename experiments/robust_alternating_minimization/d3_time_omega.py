@@ -27,11 +27,11 @@ class Config:
     rank: int = 10
     entries_per_row: int = 50
     num_steps: int = 4
-    repeats: int = 3
+    timed_for: float = 4.0  # seconds, of each call
 
 
 FULL = Config((2_000, 6_300, 20_000, 63_000, 200_000))
-QUICK = Config((500, 1_600, 5_000))
+QUICK = Config((500, 1_600, 5_000), timed_for=0.0)
 
 
 def compute(config: Config) -> dict:
@@ -65,22 +65,23 @@ def _measure(size: int, config: Config) -> tuple[float, float, float, float]:
                 solve(problem, solver, start, max_steps=steps, record_every=steps)
             )
 
-        return fastest(run, config.repeats), float(run().state.inner_steps)
+        return fastest(run, config.timed_for), float(run().state.inner_steps)
 
     long, inner_steps = seconds(2 * config.num_steps)
     short, _ = seconds(config.num_steps)
     check = jax.jit(lambda problem: problem.operator.forward_factors(problem.truth))
-    verification = fastest(lambda: jax.block_until_ready(check(problem)), config.repeats)
+    verification = fastest(lambda: jax.block_until_ready(check(problem)), config.timed_for)
     half_step = (long - short) / (2 * config.num_steps)
     # Each step multiplies by the rows twice, and so does the residual that the first one needs.
     passes = 2 * (1 + inner_steps)
     return problem.operator.num_measurements, half_step, verification, passes
 
 
-def fastest(call, repeats: int) -> float:
+def fastest(call, timed_for: float) -> float:
+    """Seconds of the fastest of at least two calls, as many as take `timed_for` seconds."""
     call()
     times = []
-    for _ in range(repeats):
+    while len(times) < 2 or sum(times) < timed_for:
         began = time.perf_counter()
         call()
         times.append(time.perf_counter() - began)

@@ -28,11 +28,11 @@ class Config:
     entries_per_row: int
     ranks: tuple[int, ...]
     num_steps: int = 2
-    repeats: int = 2
+    timed_for: float = 4.0  # seconds, of each call
 
 
 FULL = Config(3000, 400, (8, 16, 32, 64))
-QUICK = Config(400, 150, (4, 8, 16))
+QUICK = Config(400, 150, (4, 8, 16), timed_for=0.0)
 
 
 def compute(config: Config) -> dict:
@@ -56,7 +56,7 @@ def _measure(rank: int, inner: AbstractRowSolver, config: Config) -> tuple[float
         )
 
     long, short = (
-        fastest(lambda steps=steps: run(steps), config.repeats)
+        fastest(lambda steps=steps: run(steps), config.timed_for)
         for steps in (2 * config.num_steps, config.num_steps)
     )
     m, n, k = problem.operator.num_measurements, config.size, rank

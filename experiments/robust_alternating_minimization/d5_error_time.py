@@ -38,12 +38,12 @@ class Config:
     rank: int
     fraction: float
     condition_number: float
-    repeats: int = 3
+    timed_for: float = 4.0  # seconds, of each call
     steps: tuple[int, ...] = (25, 25, 160)
 
 
 FULL = Config(1000, 10, 0.2, 20.0)
-QUICK = Config(200, 3, 0.4, 5.0, repeats=1)
+QUICK = Config(200, 3, 0.4, 5.0, timed_for=0.0)
 
 
 class Run(NamedTuple):
@@ -69,7 +69,7 @@ def compute(config: Config) -> dict:
         ScaledGradientDescent(0.5),
     )
     runs = [
-        _run(problem, solver, start, steps, config.repeats)
+        _run(problem, solver, start, steps, config.timed_for)
         for solver, steps in zip(solvers, config.steps, strict=True)
     ]
     evaluate = jax.jit(lambda problem: problem.operator.forward_factors(problem.truth))
@@ -80,11 +80,13 @@ def compute(config: Config) -> dict:
         "error": error,
         "seconds": [run.seconds for run in runs],
         "inner_steps": runs[1].inner_steps,
-        "evaluation": fastest(lambda: jax.block_until_ready(evaluate(problem)), config.repeats),
+        "evaluation": fastest(lambda: jax.block_until_ready(evaluate(problem)), config.timed_for),
     }
 
 
-def _run(problem: Problem, solver: AbstractSolver, start: Factors, steps: int, repeats: int) -> Run:
+def _run(
+    problem: Problem, solver: AbstractSolver, start: Factors, steps: int, timed_for: float
+) -> Run:
     traced = solve(
         problem, solver, start, max_steps=steps, record={"error": metrics.relative_error}
     )
@@ -96,7 +98,7 @@ def _run(problem: Problem, solver: AbstractSolver, start: Factors, steps: int, r
     # Of the tenth step, on the way; at the end of the run rounding is all that is left to do.
     middle = solve(problem, solver, start, max_steps=10, record_every=10).state
     inner = float(getattr(middle, "inner_steps", np.nan))
-    return Run(np.asarray(traced.trace["error"]), fastest(untraced, repeats) / steps, inner)
+    return Run(np.asarray(traced.trace["error"]), fastest(untraced, timed_for) / steps, inner)
 
 
 def check(data: dict, config: Config) -> list[Claim]:
