@@ -65,6 +65,25 @@ def test_calibration_benchmark_writes_its_table(tmp_path):
         assert row in out.read_text()
 
 
+def test_ratings_benchmark_writes_its_table_and_figure(tmp_path):
+    rng = np.random.default_rng(0)
+    bias, other = rng.standard_normal(40), rng.standard_normal(30)
+    ratings = tmp_path / "ratings.csv"
+    ratings.write_text(
+        "".join(f"{i},{j},{bias[i] + other[j]}\n" for i, j in np.ndindex(40, 30) if (i + j) % 3)
+    )
+    script = ROOT / "experiments" / "benchmarks" / "ratings.py"
+    options = ["--rank", "1", "--ridge", "0.01", "--steps", "1", "4", "--threads", "1"]
+    command = [sys.executable, str(script), str(ratings), *options, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "ratings.md").read_text()
+    assert text in done.stdout
+    (exact,) = [line for line in text.splitlines() if "| exact rows: held-out RMSE" in line]
+    assert float(exact.split("4: ")[1].split()[0]) < 0.05 * np.std(bias)
+    assert (tmp_path / "ratings.png").stat().st_size > 10_000
+
+
 def test_photograph_comes_close_to_its_best_approximation(tmp_path, capsys):
     out = tmp_path / "photograph.png"
     photograph.main(["--size", "24", "--rank", "2", "--out", str(out)])
