@@ -226,6 +226,16 @@ CASES = {
         lambda: calibration.uncertainty(PROBLEM, "solution"),
         "Factors is needed: the value of a solution",
     ),
+    "gains outside their basis": (
+        lambda: calibration.uncertainty(
+            PROBLEM, PROBLEM.truth, gain_basis=jnp.ones((8, 1)) / 8**0.5
+        ),
+        "gain_basis does not hold the gains of factors",
+    ),
+    "signals outside their basis": (
+        lambda: calibration.uncertainty(PROBLEM, PROBLEM.truth, signal_basis=jnp.eye(8)[:, :2]),
+        "signal_basis does not hold the signals of factors",
+    ),
     "no residual": (
         lambda: calibration.uncertainty(
             problems.blind_gain(KEY, num_sensors=5, signal_size=4, num_snapshots=1),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from calibration_cases import M, N, P, problem, run, weighted
+from calibration_cases import M, N, P, gain_basis, problem, run, weighted
 from cases import KEY, normal
 
 from recovery import Problem, calibration, solvers
@@ -88,3 +88,36 @@ def test_uncertainty_knows_weights_signals_and_dead_sensors():
     expected = 0.1 * np.sqrt(np.diag(project @ inverse @ project.T))
     np.testing.assert_allclose(np.delete(found.gains, 3), expected[: M - 1], rtol=1e-8)
     np.testing.assert_allclose(found.signals.reshape(-1), expected[M - 1 :], rtol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128])
+@pytest.mark.parametrize(("with_z", "with_b"), [(True, False), (False, True), (True, True)])
+def test_uncertainty_in_bases_is_that_of_their_coefficients(dtype, with_z, with_b):
+    z = jnp.linalg.qr(normal(8, (N, 3), dtype))[0] if with_z else None
+    b = gain_basis(9, M, 4).astype(dtype) if with_b else None
+    offsets = normal(7, (M,), dtype)
+    case = problem(dtype=dtype, signal_basis=z, gain_basis=b, offsets=offsets, noise_std=0.01)
+    found = calibration.uncertainty(case, case.truth, signal_basis=z, gain_basis=b)
+    # By the pseudoinverse of the whole Hessian in the coefficients.
+    z = jnp.eye(N, dtype=dtype) if z is None else z
+    b = jnp.eye(M, dtype=dtype) if b is None else b
+    model, h = GainModel.of(case), b.shape[1]
+
+    def residual(u):
+        return model.residual(b @ u[:h], model.operator.predictions((z @ u[h:])[None])).reshape(-1)
+
+    gains, signal = case.truth.left[:, 0], case.truth.right[:N, 0]
+    u = jnp.concatenate([b.conj().T @ gains, z.conj().T @ signal])
+    columns = np.asarray(jax.jacobian(residual, holomorphic=dtype == jnp.complex128)(u))
+    inverse = np.linalg.pinv(columns.conj().T @ columns)
+    null = np.concatenate([u[:h], -u[h:]])
+    gauge = gains.conj() if dtype == jnp.complex128 else jnp.ones(M)
+    gauge = np.concatenate([gauge @ b, np.zeros(z.shape[1])])
+    project = np.eye(len(u)) - np.outer(null, gauge) / (gauge @ null)
+    covariance = project @ inverse @ project.conj().T
+    spare = columns.shape[0] - M - len(u) + 1  # M offsets
+    noise = np.linalg.norm(residual(u)) / spare**0.5
+    np.testing.assert_allclose(found.noise_std, noise, rtol=1e-8)
+    for std, basis, part in ((found.gains, b, slice(h)), (found.signals[0], z, slice(h, None))):
+        square = np.diag(basis @ covariance[part, part] @ basis.conj().T).real
+        np.testing.assert_allclose(std, noise * np.sqrt(square), rtol=1e-7)

@@ -13,6 +13,7 @@ LAYERS = [
     {"operators"},
     {"problem"},
     {"constraint_rows", "gain_model", "linear_system", "schur"},
+    {"gain_uncertainty"},
     {"calibration", "diagnosis", "metrics", "problems", "row_solvers", "schedules", "starts"},
     {"solvers", "prediction"},
     {"solve"},
