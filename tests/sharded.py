@@ -86,6 +86,10 @@ def _operator_case(name: str) -> Callable[[Sharding], Outcome]:
         factors = Factors(normal(2, (n1, 2), dtype), normal(3, (n2, 2), dtype))
         problem = sharding(Problem(operator, normal(4, operator.out_struct.shape, dtype)))
         measured, sums = _products(problem, normal(5, (n1, n2), dtype), factors)
+        corruption = {"noise_std": 0.1, "outlier_fraction": 0.3}
+        corrupted = problems.measure(KEY, 2.0 * problem.operator, factors, **corruption)
+        measured["corrupted"] = corrupted.measurements
+        sums["corrupted loss"] = metrics.loss(corrupted, factors)
         if isinstance(problem.operator, distributed.ShardedSensing):
             measured = {k: problem.operator.measured(v) for k, v in measured.items()}
         return measured | sums

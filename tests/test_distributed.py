@@ -152,6 +152,12 @@ def test_a_sharded_operator_can_be_weighted_and_stacked():
     np.testing.assert_allclose(weighted.forward(x), (w * dense).forward(x), rtol=1e-12)
     stacked = (sharded + dense).adjoint(jnp.ones(2 * M))
     np.testing.assert_allclose(stacked, 2 * dense.adjoint(jnp.ones(M)), rtol=1e-12)
+    truth = starts.random_factors(KEY, (6, 5), 2, 1.0)
+    both = [
+        problems.measure(KEY, first.padded(w) * first + 2.0 * dense, truth, noise_std=0.1)
+        for first in (dense, sharded)
+    ]
+    np.testing.assert_allclose(both[0].measurements, both[1].measurements, rtol=1e-12)
 
 
 def test_gauss_newton_completes_sharded_entries():

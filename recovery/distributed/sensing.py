@@ -102,6 +102,10 @@ class ShardedSensing(AbstractOperator):
         return jax.ShapeDtypeStruct(self.order.shape, self._given_struct.dtype)
 
     @property
+    def given_struct(self) -> jax.ShapeDtypeStruct:
+        return self._given_struct
+
+    @property
     def isometry_factor(self) -> float:
         return self._isometry_factor
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Inexact, Num
 
 from recovery.factors import Factors
@@ -91,6 +92,15 @@ class AbstractOperator(eqx.Module):
     @property
     def num_measurements(self) -> int:
         return math.prod(self.out_struct.shape)
+
+    @property
+    def given_struct(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of measurements before `padded`."""
+        return self.out_struct
+
+    def padded(self, y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
+        """Measurements as an operator keeps them that adds zeros or has another order."""
+        return jnp.asarray(y)
 
     @property
     def isometry_factor(self) -> float:

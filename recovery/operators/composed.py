@@ -1,5 +1,7 @@
 """Operators made of operators."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -38,6 +40,18 @@ class StackedSensing(AbstractOperator):
     def out_struct(self) -> jax.ShapeDtypeStruct:
         total = sum(operator.num_measurements for operator in self.operators)
         return jax.ShapeDtypeStruct((total,), self.operators[0].out_struct.dtype)
+
+    @property
+    def given_struct(self) -> jax.ShapeDtypeStruct:
+        total = sum(math.prod(operator.given_struct.shape) for operator in self.operators)
+        return jax.ShapeDtypeStruct((total,), self.operators[0].out_struct.dtype)
+
+    def padded(self, y: Inexact[ArrayLike, " m"]) -> Inexact[Array, " p"]:
+        check_matches("measurements", jnp.asarray(y), self.given_struct)
+        parts = _split(jnp.asarray(y), [operator.given_struct for operator in self.operators])
+        return jnp.concatenate(
+            [a.padded(part).reshape(-1) for a, part in zip(self.operators, parts, strict=True)]
+        )
 
     def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, " m"]:
         return jnp.concatenate([a.forward(x).reshape(-1) for a in self.operators])
@@ -78,12 +92,7 @@ class StackedSensing(AbstractOperator):
 
     def _split(self, y: Inexact[Array, " m"]) -> list[Array]:
         check_matches("y", y, self.out_struct)
-        sizes = [operator.num_measurements for operator in self.operators]
-        ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-        return [
-            part.reshape(operator.out_struct.shape)
-            for part, operator in zip(jnp.split(y, ends), self.operators, strict=True)
-        ]
+        return _split(y, [operator.out_struct for operator in self.operators])
 
 
 class WeightedSensing(AbstractOperator):
@@ -119,6 +128,13 @@ class WeightedSensing(AbstractOperator):
     def out_struct(self) -> jax.ShapeDtypeStruct:
         return self.operator.out_struct
 
+    @property
+    def given_struct(self) -> jax.ShapeDtypeStruct:
+        return self.operator.given_struct
+
+    def padded(self, y: Inexact[ArrayLike, "..."]) -> Inexact[Array, "..."]:
+        return self.operator.padded(y)
+
     def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, "..."]:
         return self.weights * self.operator.forward(x)
 
@@ -145,6 +161,13 @@ class WeightedSensing(AbstractOperator):
     @property
     def isometry_factor(self) -> float:
         return self.operator.isometry_factor
+
+
+def _split(y: Inexact[Array, " m"], structs: list[jax.ShapeDtypeStruct]) -> list[Array]:
+    """A vector as arrays of these shapes, one after the other."""
+    ends = np.cumsum([math.prod(struct.shape) for struct in structs])[:-1]
+    parts = zip(jnp.split(y, ends), structs, strict=True)
+    return [part.reshape(struct.shape) for part, struct in parts]
 
 
 def _in_complex(weights: Array, dtype: jnp.dtype) -> Array:

@@ -133,7 +133,7 @@ def measure(
     check_number("noise_std", noise_std, low=0)
     check_number("outlier_fraction", outlier_fraction, low=0, high=1)
     check_number("outlier_std", outlier_std, low=0)
-    struct = operator.out_struct
+    struct = operator.given_struct
     noise_key, where_key, outlier_key = jax.random.split(key, 3)
     noise = jax.random.normal(noise_key, struct.shape, struct.dtype)
     outliers = _draw_outliers(outlier_key, outlier_law, struct)
@@ -141,7 +141,8 @@ def measure(
     corruption = jnp.asarray(noise_std, struct.dtype) * noise + jnp.where(
         hit, jnp.asarray(outlier_std, struct.dtype) * outliers, 0
     )
-    return Problem(operator, operator.forward_factors(truth) + corruption, truth)
+    clean = operator.forward_factors(truth)
+    return Problem(operator, clean + operator.padded(corruption), truth)
 
 
 def _draw_outliers(
