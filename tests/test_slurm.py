@@ -73,6 +73,7 @@ def queue_is_empty(env):
 
 def emptied(env, tasks):
     """Whether the queue is empty; requeued tasks need not wait the two minutes they are held."""
+    time.sleep(1.5)  # a node refuses a task that starts in the second in which it was stopped
     for task in tasks:
         update = ["scontrol", "update", f"jobid={task}", "StartTime=now"]
         subprocess.run(update, env=env, capture_output=True, check=False)
