@@ -71,7 +71,7 @@ class ConjugateGradient(AbstractRowSolver):
             residual `|A x - b|`, in all rows of a batch. Because the residual shrinks with the
             error of the other factor, a constant keeps the rate of exact solves, while one relative
             to `|b|` would leave a plateau. 0.2 suffices for condition numbers of a few; at 100 it
-            loses runs that 0.02 converges. 0: always take max_steps.
+            loses runs that 0.02 converges. 0: until rounding errors are all that is left.
         max_steps: at least 1, a whole number.
     """
 

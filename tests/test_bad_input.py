@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from cases import KEY, completion_problem, normal, sensing_problem
 
 from recovery import (
@@ -449,6 +450,32 @@ CASES = {
     "incoherence": (
         lambda: completion(num_observed=80, incoherence=9.0),
         "10 rows and rank 2 allow 1 to 2.236",
+    ),
+    "integer entries": (
+        lambda: operators.EntrySampling([0], [0], (2, 2), dtype=int),
+        "dtype is int64, but single or double precision",
+    ),
+    "one dimension of scipy": (
+        lambda: operators.EntrySampling.from_scipy(sp.coo_array(np.ones(3))),
+        r"a scipy.sparse matrix is needed, got coo_array\[3\]",
+    ),
+    "biases twice": (
+        lambda: solve(
+            ENTRIES,
+            solvers.AlternatingMinimization(ridge=1e-3, biases=True),
+            Factors(jnp.ones((8, 3)), jnp.ones((8, 3))),
+            max_steps=1,
+        ),
+        "the start has columns of biases already",
+    ),
+    "unit too small": (
+        lambda: solve(
+            Problem(ENTRIES.operator, 1e-200 * ENTRIES.measurements),
+            solvers.AlternatingMinimization(),
+            starts.spectral(ENTRIES, 2),
+            max_steps=1,
+        ),
+        "measure in another unit",
     ),
     "clipping": (lambda: starts.clip(START, 0.5), "incoherence must be at least 1"),
     "kind of clipping": (lambda: starts.clip(START, 2.0, kind="all"), "kind must be 'rows'"),

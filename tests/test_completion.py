@@ -72,17 +72,19 @@ def test_masks_and_sparse_matrices_are_read_in_their_own_order():
     assert single.in_struct.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("law", ["uniform", "heavy tailed", "with empty rows"])
+@pytest.mark.parametrize("law", ["uniform", "heavy tailed", "with empty rows", "nearly empty"])
 def test_padding_wastes_little_and_loses_nothing(law):
     rng = np.random.default_rng(0)
     lengths = {
         "uniform": rng.poisson(100, 3000),
         "heavy tailed": np.minimum(rng.zipf(1.5, 3000), 2000),
         "with empty rows": np.where(rng.random(3000) < 0.3, 0, 20),
+        "nearly empty": np.append(np.zeros(2990, int), [1] * 6 + [2, 2, 3, 3]),
     }[law]
     widths = build_layouts.bucket_widths(lengths)
     padded = widths[np.searchsorted(widths, lengths)]
     assert len(widths) <= 8
+    assert np.all(np.diff(widths) > 0)
     assert np.all(padded >= lengths)
     assert padded.sum() <= 1.35 * max(lengths.sum(), 1) + np.sum(lengths == 0)
 
@@ -96,6 +98,19 @@ def test_fewest_widths_that_reach_the_allowed_padding_are_optimal():
         for ends in _increasing([3, 4, 9, 10, 40], count)
     )
     assert np.sum(widths[np.searchsorted(widths, lengths)]) == best
+
+
+def test_most_rows_and_columns_may_be_empty():
+    rows, cols = np.arange(10), np.arange(10)[::-1]
+    operator = operators.EntrySampling(rows, cols, (300, 300), dense=False)
+    x = normal(3, (300, 300))
+    factors = Factors(normal(4, (300, 2)), normal(5, (300, 2)))
+    np.testing.assert_array_equal(operator.forward(x), x[rows, cols])
+    expected = factors.matrix[rows, cols]
+    np.testing.assert_allclose(operator.forward_factors(factors), expected, rtol=1e-12)
+    parts, order = operator.split(20)  # more than there are entries
+    found = jnp.stack([part.forward_factors(factors) for part in parts]).reshape(-1)
+    np.testing.assert_allclose(found[order < 10], expected[order[order < 10]], rtol=1e-12)
 
 
 def _increasing(values, count):
@@ -393,6 +408,19 @@ def test_gauss_newton_recovers_where_alternating_minimization_fails():
     assert alternating.trace["error"][-1] > 1e-2
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e10])
+def test_gauss_newton_takes_single_precision_data_in_any_unit(unit):
+    case = problems.matrix_completion(
+        KEY, shape=(30, 25), rank=2, num_observed=400, dtype=jnp.float32
+    )
+    solver = solvers.GaussNewtonCompletion(tolerance=1e-5)
+    scaled = Problem(case.operator, case.measurements * jnp.float32(unit))
+    found = solve(scaled, solver, starts.spectral(scaled, 2), max_steps=30)
+    again = solve(case, solver, starts.spectral(case, 2), max_steps=30)
+    np.testing.assert_allclose(found.value.matrix / unit, again.value.matrix, atol=1e-3)
+    assert metrics.relative_residual(scaled, found.value) < 1e-5
+
+
 # Starts and problems.
 
 
@@ -431,6 +459,11 @@ def test_completion_problem_is_what_was_asked_for():
     values = np.linalg.svd(problem.truth.matrix, compute_uv=False)
     np.testing.assert_allclose(values[:4], [8, 8**0.5, 1, 0], atol=1e-12)
     np.testing.assert_allclose(metrics.incoherence(problem, problem.truth), 3, rtol=1e-6)
+    # Rows of a square factor have norm 1, whatever they are.
+    square = problems.matrix_completion(
+        KEY, shape=(3, 40), rank=3, num_observed=120, incoherence=1.0
+    )
+    np.testing.assert_allclose(jnp.linalg.norm(square.truth.matrix, 2), 1, rtol=1e-9)
     assert problem.operator.num_measurements == 4 * 3 * (80 + 70 - 3)
     assert min(problem.operator.row_counts.min(), problem.operator.column_counts.min()) >= 3
 

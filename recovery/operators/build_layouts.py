@@ -93,7 +93,9 @@ def bucket_widths(lengths: np.ndarray) -> np.ndarray:
     cost = (below[None, 1:] - below[:-1, None]) * candidates[None, :].astype(float)
     cost = np.where(np.tri(len(candidates)).T > 0, cost, np.inf)
     best, choices = cost[0], [np.zeros(len(candidates), int)]
-    while best[-1] > _ENOUGH_PADDING * lengths.sum() and len(choices) < _MAX_WIDTHS:
+    enough = _ENOUGH_PADDING * lengths.sum() + np.sum(lengths == 0)  # an empty row keeps a place
+    most = min(_MAX_WIDTHS, len(candidates))
+    while best[-1] > enough and len(choices) < most:
         total = best[:-1, None] + cost[1:]
         choices.append(1 + np.argmin(total, axis=0))
         best = np.min(total, axis=0)

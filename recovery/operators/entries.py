@@ -23,6 +23,7 @@ _DENSE_FRACTION = 0.5
 _LARGEST_DENSE = 2**26
 # A small one compiles in a third of the time, and its products take 1.2 to 1.5 times as long.
 _SMALL = 2**16
+_DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
 
 
 Indices = Int[ArrayLike, " m"] | Sequence[int]
@@ -69,6 +70,11 @@ class EntrySampling(AbstractOperator):
         n1, n2 = (int(size) for size in shape)
         rows, cols = check_indices(rows, cols, (n1, n2))
         dtype = jnp.zeros((), dtype or float).dtype
+        if dtype not in _DTYPES:
+            raise TypeError(
+                f"dtype is {dtype}, but single or double precision, real or complex, is needed: "
+                "measurements are cast by .astype(float)."
+            )
         positions = _positions(rows, cols, (n1, n2))
         if positions.nnz < rows.size:  # duplicates were added up
             raise ValueError(_duplicates(rows, cols))
@@ -85,14 +91,14 @@ class EntrySampling(AbstractOperator):
 
     @classmethod
     def from_scipy(cls, matrix: Any, **options: Any) -> "EntrySampling":
-        """The stored entries of a scipy.sparse matrix, zeros too: measurements are
-        `matrix.tocoo().data`.
+        """The entries of `matrix.tocoo()`, stored zeros too: measurements are its `.data`.
 
         Values stored twice for one place are refused: call `matrix.sum_duplicates()` first if they
         are meant to be added.
         """
-        if not sp.issparse(matrix):
-            raise TypeError(f"a scipy.sparse matrix is needed, got {type(matrix).__name__}.")
+        if not sp.issparse(matrix) or matrix.ndim != 2:
+            given = f"{type(matrix).__name__}{list(np.shape(matrix))}"
+            raise TypeError(f"a scipy.sparse matrix is needed, got {given}.")
         entries = sp.coo_array(matrix)
         if np.issubdtype(entries.dtype, np.inexact):
             options = {"dtype": entries.dtype} | options

@@ -43,7 +43,7 @@ def matrix_completion(
     are drawn on the host: not inside jit.
 
     Args:
-        oversampling: the number of entries over the `rank (n1 + n2 - rank)` unknowns; above 1.
+        oversampling: the number of entries over the `rank (n1 + n2 - rank)` unknowns; at least 1.
         num_observed: the number of entries itself; give one of both.
         condition_number: singular values go from it down to 1 geometrically; at least 1.
         noise_std, outlier_fraction, outlier_std: corruption of the entries, see `measure`.
@@ -92,6 +92,8 @@ def singular_factor(
         raise ValueError(
             f"incoherence is {incoherence}, but {size} rows and rank {rank} allow 1 to {limit:.4g}."
         )
+    if size == rank:  # every row of a square one has norm 1
+        return haar(key, size, rank, dtype)
     basis_key, row_key, place_key = jax.random.split(key, 3)
     unit = jax.random.normal(row_key, (rank,), dtype)
     unit = unit / jnp.linalg.norm(unit).astype(dtype)

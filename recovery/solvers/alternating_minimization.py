@@ -28,6 +28,12 @@ from recovery.problem import Problem
 from recovery.results import RESULTS
 from recovery.row_solvers import AbstractRowSolver, ConjugateGradient
 from recovery.solvers.base import AbstractSolver, check_start, is_finite, tolerance_array
+from recovery.solvers.entry_checks import (
+    check_counts,
+    check_entries,
+    check_no_biases,
+    check_unit,
+)
 
 
 class _Observed(NamedTuple):
@@ -69,15 +75,18 @@ class AlternatingMinimization(AbstractSolver):
             `SketchedLeastSquares(kind, size, tolerance)`.
         tolerance: stop when `|P(U V^T) - y| / |y|` is below it; 0 means never.
         ridge: at least 0. Needed where a row or a column has fewer than k entries, and for ratings.
+            Such rows are refused without, except where the ridge or the entries are traced.
         biases: fit `X_ij = b_i + c_j + u_i v_j`; the estimate then has two more columns,
             `[U, b, 1]` and `[V, 1, c]`. The ridge pulls b and c to 0 too: subtract the mean of the
-            measurements first.
+            measurements first. The start has no such columns.
         sample_splitting: None, or the number T of steps among whose half steps the entries are
             split at random, as the theory asks: a fresh subset of about `m / 2T` entries for each
             (Jain, Netrapalli, Sanghavi 2013; the start, made from all entries here, would have one
             of its own). After T steps the subsets are used again. It needs several times k entries
             of each row in every subset, far more data than using all of them in every step, which
             is the default. Draws random numbers: give `solve(..., key=...)`.
+
+    A state keeps the measurements that it was made from: for new ones start from the factors.
 
     Reference: Gu, Song, Yin, Zhang (2023), "Low Rank Matrix Completion via Robust Alternating
     Minimization in Nearly Linear Time"; the stopping rule and the orthonormalization are ours.
@@ -99,6 +108,9 @@ class AlternatingMinimization(AbstractSolver):
         check_entries(self, problem)
         check_start(self, problem, start)
         assert start is not None
+        check_unit(problem.measurements)
+        if self.biases:
+            check_no_biases(start)
         if is_concrete(self.ridge) and self.ridge == 0:
             check_counts(_entries(problem), start.rank + self.biases)
 
@@ -212,29 +224,6 @@ class AlternatingMinimization(AbstractSolver):
             return None, key
         shape = operator.rows.shape
         return jax.random.randint(subset_key, shape, 0, 2 * self.sample_splitting), key
-
-
-def check_entries(solver: AbstractSolver, problem: Problem) -> None:
-    if not isinstance(problem.operator, EntrySampling):
-        raise TypeError(
-            f"{type(solver).__name__} completes matrices from some of their entries, but the "
-            f"operator is {type(problem.operator).__name__}: use operators.EntrySampling(rows, "
-            "cols, shape), or a descent method."
-        )
-
-
-def check_counts(operator: EntrySampling, needed: int) -> None:
-    """Refuse rows and columns with fewer entries than unknowns."""
-    for name, counts in (("row", operator.row_counts), ("column", operator.column_counts)):
-        if not is_concrete(counts):
-            continue
-        few = np.flatnonzero(np.asarray(counts) < needed)
-        if few.size:
-            listed = ", ".join(str(number) for number in few[:5]) + (" ..." if few.size > 5 else "")
-            raise ValueError(
-                f"{few.size} {name}s have fewer than {needed} observed entries, the unknowns of a "
-                f"{name} ({name} {listed}): give ridge above 0, a lower rank, or drop them."
-            )
 
 
 def _orthonormalized(

@@ -4,7 +4,7 @@ import dataclasses
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray, Real
+from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 
 from recovery._arrays import check_count, check_number, real_scalar
 from recovery._cgls import cgls
@@ -16,9 +16,10 @@ from recovery.solvers.preconditioned import gram
 
 
 class GaussNewtonState(eqx.Module):
-    """Balanced factors and the residual there."""
+    """Balanced factors and the residual there, with measurements near one in size."""
 
-    factors: Factors
+    factors: Factors  # divided by `root`, those of the measurements divided by its square
+    root: Real[Array, ""]
     relative_residual: Real[Array, ""]
     measurement_norm: Real[Array, ""]
     inner_steps: Int[Array, ""]  # CGLS iterations of the last step
@@ -62,10 +63,12 @@ class GaussNewtonCompletion(AbstractSolver):
         self, problem: Problem, start: Factors | None, key: PRNGKeyArray | None
     ) -> GaussNewtonState:
         assert start is not None  # validate has refused it
-        norm = jnp.linalg.norm(problem.measurements.reshape(-1))
+        # Products of four factors would underflow or overflow in other units.
+        root = _root_of_unit(problem.measurements)
+        norm = jnp.linalg.norm(_divided(problem.measurements, root**2).reshape(-1))
         zero = jnp.asarray(0)
-        state = GaussNewtonState(start, jnp.zeros_like(norm), norm, zero, zero)
-        return _evaluated(problem, state, start)
+        state = GaussNewtonState(start, root, jnp.zeros_like(norm), norm, zero, zero)
+        return _evaluated(problem, state, _scaled(start, 1 / root))
 
     def step(self, problem: Problem, state: GaussNewtonState) -> GaussNewtonState:
         operator, factors, residual = problem.operator, state.factors, state.relative_residual
@@ -77,7 +80,7 @@ class GaussNewtonCompletion(AbstractSolver):
         found, inner_steps = cgls(
             lambda pair: operator.forward_factors(_tangent(factors, pair)),
             lambda dual: Factors(*operator.adjoint_factors(dual, factors)),
-            problem.measurements + operator.forward_factors(factors),
+            _divided(problem.measurements, state.root**2) + operator.forward_factors(factors),
             ridge=scale * residual**2 * size,
             tolerance=exactness,
             max_steps=self.max_inner_steps,
@@ -91,7 +94,23 @@ class GaussNewtonCompletion(AbstractSolver):
         return RESULTS.where(is_finite(state.factors), code, RESULTS.nonfinite)
 
     def estimate(self, problem: Problem, state: GaussNewtonState) -> Factors:
-        return state.factors
+        return _scaled(state.factors, state.root)
+
+
+def _root_of_unit(measurements: Inexact[Array, "..."]) -> Real[Array, ""]:
+    """A power of 2 near the root of the largest one: to divide by it changes no digits."""
+    largest = jnp.max(jnp.abs(measurements))
+    _, exponent = jnp.frexp(jnp.where(largest > 0, largest, 1))
+    return jnp.ldexp(jnp.ones_like(largest), exponent // 2)
+
+
+def _divided(y: Inexact[Array, "..."], unit: Real[Array, ""]) -> Inexact[Array, "..."]:
+    return y / unit.astype(y.dtype)
+
+
+def _scaled(factors: Factors, scale: Real[Array, ""]) -> Factors:
+    scale = scale.astype(factors.left.dtype)
+    return Factors(factors.left * scale, factors.right * scale)
 
 
 def _tangent(factors: Factors, pair: Factors) -> Factors:
@@ -105,7 +124,8 @@ def _tangent(factors: Factors, pair: Factors) -> Factors:
 def _evaluated(problem: Problem, state: GaussNewtonState, factors: Factors) -> GaussNewtonState:
     """The state at these factors."""
     factors, norm = factors.balanced(), state.measurement_norm
-    residual = problem.operator.forward_factors(factors) - problem.measurements
+    measurements = _divided(problem.measurements, state.root**2)
+    residual = problem.operator.forward_factors(factors) - measurements
     size = jnp.linalg.norm(residual.reshape(-1))
     return dataclasses.replace(
         state, factors=factors, relative_residual=size / jnp.where(norm > 0, norm, 1)
