@@ -1,14 +1,15 @@
 """What a completed matrix is used for: single entries, best columns, and rows that come later."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import Array, ArrayLike, Inexact, Int, Num
+from jaxtyping import Array, ArrayLike, Inexact, Int, Num, Real
 
-from recovery._arrays import check_count, check_number, matmul
+from recovery._arrays import check_count, check_number, is_concrete, matmul
 from recovery.factors import Factors
 from recovery.operators.entries import Indices, check_indices
 
@@ -18,7 +19,10 @@ def predict(
     rows: Int[ArrayLike, " m"] | Sequence[int],
     cols: Int[ArrayLike, " m"] | Sequence[int],
 ) -> Inexact[Array, " m"]:
-    """`X[rows, cols]`, in O(m k); raises ValueError for numbers out of range."""
+    """`X[rows, cols]`, in O(m k); raises ValueError for numbers out of range.
+
+    The indices must be concrete: inside jit and vmap, only the factors may be traced.
+    """
     return _entries(factors, *map(jnp.asarray, check_indices(rows, cols, factors.shape)))
 
 
@@ -27,14 +31,19 @@ def top_columns(
 ) -> tuple[Int[Array, " count"], Inexact[Array, " count"]]:
     """The columns of one row with the largest entries, and these, largest first.
 
+    Complex entries are ranked by their real parts, which are returned. `row` and `exclude` must be
+    concrete: inside jit and vmap, only the factors may be traced.
+
     Args:
         row: from 0 to n1 - 1.
         count: at most n2 less the number of excluded columns.
-        exclude: columns to leave out, for example those observed in the row.
+        exclude: numbers of columns to leave out, for example those observed in the row.
     """
     n1, n2 = factors.shape
-    excluded = np.unique(np.asarray(exclude, dtype=int))
-    check_indices([row] * (1 + excluded.size), [0, *excluded], (n1, n2))
+    number = np.asarray(row)
+    if number.ndim or not np.issubdtype(number.dtype, np.integer) or not 0 <= number < n1:
+        raise ValueError(f"row is {row!r}, but a whole number from 0 to {n1 - 1} is needed.")
+    excluded = np.unique(_columns("exclude", exclude, n2))
     check_count("count", count, low=1)
     if count > n2 - excluded.size:
         raise ValueError(
@@ -50,21 +59,23 @@ def fold_in(
     cols: Indices,
     values: Num[ArrayLike, " d"] | Sequence[float],
     *,
-    ridge: float = 0.0,
+    ridge: float | Real[Array, ""] = 0.0,
     biases: bool = False,
 ) -> Inexact[Array, " k"]:
     """The left factor of a new row from its observed entries, with the right factor as it is.
 
     Minimizes `|right[cols] u - values|^2 + ridge |u|^2`. For a new column give
-    `Factors(factors.right, factors.left)`.
+    `Factors(factors.right, factors.left)` and the numbers of rows as `cols`. `cols` must be
+    concrete; inside jit and vmap, values and ridge may be traced, and factors without biases.
 
     Args:
         cols: distinct, at least k of them unless ridge is above 0.
         values: of the dtype of the factors.
-        biases: the factors are those of `AlternatingMinimization(biases=True)`, and so is the
-            result: `[u, b, 1]`.
+        biases: the factors are those of `AlternatingMinimization(biases=True)`, `[U, b, 1]` and
+            `[V, 1, c]`, and so is the result: `[u, b, 1]` for a new row. For a new column swap
+            them as above: the result is `[v, 1, c]`.
     """
-    cols, _ = check_indices(cols, np.zeros_like(cols), (factors.shape[1], 1))
+    cols = _columns("cols", cols, factors.shape[1])
     check_number("ridge", ridge, low=0)
     if np.unique(cols).size < cols.size:
         raise ValueError("cols holds a column twice: keep one value of each.")
@@ -72,21 +83,71 @@ def fold_in(
     targets = jnp.asarray(values, dtype)
     if targets.shape != cols.shape:
         raise ValueError(f"{cols.size} columns and values of shape {targets.shape} were given.")
-    if not jnp.isfinite(targets).all():
+    if is_concrete(targets) and not np.isfinite(np.asarray(targets)).all():
         raise ValueError("values hold NaN or infinity: drop them together with their columns.")
-    design = right[cols]
+    free, design = np.arange(factors.rank), right[cols]
     if biases:
-        design, targets = design[:, :-1], targets - design[:, -1]
-    k = design.shape[1]
-    if ridge == 0 and cols.size < k:
-        raise ValueError(
-            f"{cols.size} entries were given for {k} unknowns: give ridge above 0, or more entries."
-        )
-    root = jnp.sqrt(jnp.asarray(ridge, dtype)) * jnp.eye(k, dtype=dtype)
-    system = lx.MatrixLinearOperator(jnp.concatenate([design, root]))
-    padded = jnp.concatenate([targets, jnp.zeros(k, dtype)])
+        one = _constant_column(factors)
+        free, targets = np.delete(free, one), targets - design[:, one]
+    if is_concrete(ridge) and np.asarray(ridge) == 0:
+        _check_determined(right, cols, free)
+    root = jnp.sqrt(jnp.asarray(ridge, dtype)) * jnp.eye(free.size, dtype=dtype)
+    system = lx.MatrixLinearOperator(jnp.concatenate([design[:, free], root]))
+    padded = jnp.concatenate([targets, jnp.zeros(free.size, dtype)])
     left = lx.linear_solve(system, padded, lx.QR()).value
-    return jnp.concatenate([left, jnp.ones(1, dtype)]) if biases else left
+    return jnp.ones(factors.rank, dtype).at[free].set(left)
+
+
+def _columns(name: str, given: Any, size: int) -> np.ndarray:
+    """Column numbers as a vector of integers, which may be empty."""
+    numbers = np.asarray(given)
+    if numbers.shape == (0,):
+        return numbers.astype(int)
+    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise TypeError(
+            f"{name} is {numbers.dtype}{list(numbers.shape)}, but a vector of column numbers is "
+            "needed: for a mask give np.flatnonzero(mask)."
+        )
+    outside = np.flatnonzero((numbers < 0) | (numbers >= size))
+    if outside.size:
+        raise ValueError(
+            f"{name}[{outside[0]}] is {numbers[outside[0]]}, but the columns are 0 to {size - 1}."
+        )
+    return numbers.astype(int)
+
+
+def _check_determined(right: Array, cols: np.ndarray, free: np.ndarray) -> None:
+    """Refuse a least-squares problem without ridge that has more than one solution."""
+    if cols.size < free.size:
+        raise ValueError(
+            f"{cols.size} entries were given for {free.size} unknowns: give ridge above 0, or more "
+            "entries."
+        )
+    if not is_concrete(right):
+        return
+    if np.linalg.matrix_rank(np.asarray(right)[np.ix_(cols, free)]) < free.size:
+        raise ValueError(
+            "the lines of the given columns are linearly dependent: give ridge above 0, or more "
+            "columns."
+        )
+
+
+def _constant_column(factors: Factors) -> int:
+    """Where left is 1: last in `[U, b, 1]`, `[V, 1, c]`, and last but one if they are swapped."""
+    if not (is_concrete(factors.left) and is_concrete(factors.right)):
+        raise ValueError(
+            "the factors are traced, but with biases=True their numbers are needed: call fold_in "
+            "outside of jit and vmap, or trace only values and ridge."
+        )
+    k, left, right = factors.rank, np.asarray(factors.left), np.asarray(factors.right)
+    for one, other in ((k - 1, k - 2), (k - 2, k - 1)):
+        if k >= 2 and (left[:, one] == 1).all() and (right[:, other] == 1).all():
+            return one
+    raise ValueError(
+        "biases=True needs factors [U, b, 1] and [V, 1, c], or these swapped, but there are no "
+        "such columns of ones: give the factors of AlternatingMinimization(biases=True), or leave "
+        "biases out."
+    )
 
 
 @jax.jit
