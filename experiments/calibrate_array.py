@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.figure = options.figure or options.out.with_suffix(".png")
     jax.config.update("jax_enable_x64", True)
     try:
-        check_places(options.file, options.out, options.figure)
+        check_places([options.file], options.out, options.figure)
         steps = options.max_steps
         need(steps >= 1, f"--max-steps must be at least 1, got {steps}.")
         check_method(options)

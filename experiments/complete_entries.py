@@ -3,17 +3,18 @@
     python experiments/complete_entries.py FILE [--rank 2 4 8] [--ridge X] [--biases]
         [--out FACTORS.npz] [--plot FIGURE.png] [--predict PAIRS.csv] [--top ROW_ID COUNT]
 
-`experiments/triplets.py` says which files can be read. Rows and columns are numbered by their
-sorted ids; one without an entry does not occur. A share of the entries is held out, and the rank
-whose factors predict it best is written: `left`, `right`, `mean`, `row_ids`, `col_ids`, `rank` and
-`ridge`. The entry of the ids `row_ids[i]` and `col_ids[j]` is `mean + left[i] @ right[j]`; with
-biases, left is `[U, b, 1]` and right `[V, 1, c]`.
+`experiments/triplets.py` says which files can be read, and which first line is a header. Rows and
+columns are numbered by their sorted ids; one without an entry does not occur. A share of the
+entries is held out, and the rank whose factors predict it best is written. These factors are fitted
+to the other entries only: the held-out ones are not used again. The file holds `left`, `right`,
+`mean`, `row_ids`, `col_ids`, `rank` and `ridge`. The entry of the ids `row_ids[i]` and `col_ids[j]`
+is `mean + left[i] @ right[j]`; with biases, left is `[U, b, 1]` and right `[V, 1, c]`.
 
 The ridge (see `AlternatingMinimization`) has the unit of the values. Noise of standard deviation s
 alone gives the zero-filled matrix singular values up to about `s (sqrt(m/n1) + sqrt(m/n2))`, and a
 ridge of that size removes all of it. The default is half of that, with the standard deviation of
-the training values for s: for ratings, where most of the variance is noise. For values with little
-noise give a small ridge.
+the training values for s (1 if they are all the same): for ratings, where most of the variance is
+noise. For values with little noise give a small ridge.
 """
 
 import argparse
@@ -31,7 +32,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.outputs import check_figure
+from experiments.outputs import check_places
 from experiments.triplets import Pairs, Triplets, numbers_by_id, read_pairs, read_triplets
 from recovery import Factors, Problem, SolveError, plotting, solve, starts
 from recovery.files import whole_file
@@ -39,6 +40,11 @@ from recovery.operators import EntrySampling
 from recovery.prediction import predict, top_columns
 from recovery.solvers import AlternatingMinimization
 
+NOTES = (
+    "The factors written are fitted to the entries that were not held out. The first line of FILE "
+    "is a header if it has as many fields as the next, and its first three are no numbers; that of "
+    "PREDICT is one if both of its ids are unknown and no numbers."
+)
 RANKS = (2, 4, 8)
 TOLERANCE = 1e-10  # of the relative residual; met only by data without noise
 RIDGE_FRACTION = 0.5
@@ -70,7 +76,7 @@ class Split:
     @property
     def default_ridge(self) -> float:
         m, (n1, n2) = self.training.size, self.triplets.shape
-        spread = float(np.std(self.triplets.values[self.training]))
+        spread = float(np.std(self.triplets.values[self.training])) or 1.0
         return RIDGE_FRACTION * spread * ((m / n1) ** 0.5 + (m / n2) ** 0.5)
 
     def problem(self) -> Problem:
@@ -218,8 +224,10 @@ def top_request(given: Sequence[str] | None, triplets: Triplets) -> tuple[int, i
 
 def complete(options: argparse.Namespace) -> None:
     """What may be refused is looked at before the fits, which take long."""
-    if options.plot:
-        check_figure(options.plot)
+    inputs = [path for path in (options.file, options.predict) if path]
+    predictions = options.out.parent / f"{options.out.stem}.predictions.csv"
+    more = [predictions] if options.predict else []
+    check_places(inputs, options.out, options.plot, *more)
     triplets = read_triplets(options.file)
     ranks = chosen_ranks(options.rank, triplets.shape)
     pairs = read_pairs(options.predict, triplets) if options.predict else None
@@ -228,7 +236,8 @@ def complete(options: argparse.Namespace) -> None:
     ridge = split.default_ridge if options.ridge is None else options.ridge
     print(summary(split, ridge), flush=True)
     problem, how = split.problem(), {"biases": options.biases, "max_steps": options.steps}
-    fits = [fit_rank(split, problem, rank, ridge, **how) for rank in ranks]
+    # The largest first: a rank too large for the entries is refused before the time is spent.
+    fits = [fit_rank(split, problem, rank, ridge, **how) for rank in reversed(ranks)][::-1]
     best = min(fits, key=lambda x: x.held_out)
     print(table(fits))
     write_factors(options.out, best, split, ridge)
@@ -236,7 +245,6 @@ def complete(options: argparse.Namespace) -> None:
     if options.plot:
         write_plot(options.plot, fits)
     if pairs:
-        predictions = options.out.with_suffix(".predictions.csv")
         write_predictions(predictions, pairs, best, split)
         print(f"predictions are in {predictions}")
     if request:
@@ -244,12 +252,13 @@ def complete(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    what = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=f"{what} {NOTES}")
     parser.add_argument("file", type=Path, help=".csv, .tsv, .txt, .dat, .parquet, .mtx or .npz")
     parser.add_argument("--rank", type=int, nargs="+", help="default: 2 4 8")
     parser.add_argument("--ridge", type=float, help="default: from the spread of the values")
     parser.add_argument("--biases", action="store_true", help="a number for each row and column")
-    parser.add_argument("--hold-out", type=float, default=0.1, help="share of the entries")
+    parser.add_argument("--hold-out", type=float, default=0.1, help="share that is never fitted")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of held-out entries")
     parser.add_argument("--out", type=Path, default=Path("completed.npz"))

@@ -292,7 +292,7 @@ def write_demo(options: argparse.Namespace) -> None:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    check_places(options.file, options.out, options.figure)
+    check_places([options.file], options.out, options.figure)
     need(options.steps >= 0, f"--steps must be at least 0, got {options.steps}.")
     noise = options.noise
     need(noise is None or 0 <= noise < np.inf, f"--noise must be at least 0, got {noise}.")

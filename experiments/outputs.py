@@ -1,5 +1,6 @@
 """What scripts write: whole files or none, to places that were checked before any work."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,21 @@ def check_figure(path: Path) -> None:
         raise ValueError(f"{path} has an unknown extension: a figure is one of {', '.join(kinds)}.")
 
 
-def check_places(file: Path, out: Path, figure: Path) -> None:
-    """Refuse an output that cannot be written, or would replace the data."""
+def check_places(inputs: Iterable[Path], out: Path, figure: Path | None, *more: Path) -> None:
+    """Refuse an output that cannot be written, or would replace an input.
+
+    By their extensions no two outputs are the same.
+    """
     if out.suffix != ".npz":
         raise ValueError(f"--out {out} must end in .npz.")
-    check_figure(figure)
-    for path in (out, figure):
+    if figure:
+        check_figure(figure)
+    taken = {path.resolve() for path in inputs}
+    for path in filter(None, (out, figure, *more)):
         if not path.parent.is_dir():
             raise ValueError(f"the folder {path.parent} of {path} is missing: create it.")
         if path.is_dir():
             raise ValueError(f"{path} is a folder, but a file is written: name one.")
-    if out.resolve() == file.resolve():
-        raise ValueError(f"--out {out} is the file of the data: give another name.")
+        if path.resolve() in taken:
+            option = "--out " if path is out else ""
+            raise ValueError(f"{option}{path} is the file of the data: give another name.")

@@ -8,11 +8,14 @@
 | .npz | written by `scipy.sparse.save_npz`; ids are indices from 0 |
 
 Text is UTF-8, with the decimal point. Its first line is a header if none of its first three fields
-is a number; columns after the third are ignored. Ids are whole numbers or text.
+is a number, the third is not empty, and the next line has as many fields; the separator is that of
+the first line. Columns after the third are ignored. The ids of a side are whole numbers if all of
+them are written as such, without a sign + or leading zeros, and text as it stands otherwise.
 """
 
 import csv
 import math
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,6 +30,10 @@ from scipy.io import mmread
 NAMES = ("row", "col", "value")
 SEPARATORS = ("::", "\t", ";", ",")
 ENCODING = "utf-8-sig"  # a byte-order mark is no part of the first id
+# For a search in bytes: what stands around a field becomes a comma, and each digit above 0 a 1.
+# A byte-order mark ends in BF.
+OUTLINE = bytes.maketrans(b'\t\n\r ;:"\xbf23456789', b",,,,,,,,11111111")
+UNUSUAL = (b",+", b",00", b",01", b",-0,", b",-00", b",-01")
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -70,9 +77,13 @@ def read_triplets(path: Path) -> Triplets:
 
 
 def read_pairs(path: Path, triplets: Triplets) -> Pairs:
-    """Numbers of rows and columns from lines of ids; a first line of two unknown is a header."""
+    """Numbers of rows and columns from lines of ids.
+
+    A first line of two unknown ids that are no numbers is a header, and a printed line says so.
+    """
     check_file(path)
     separator, _ = text_layout(path)
+    first, _ = next(numbered_lines(path))
     sides = numbers_by_id(triplets.row_ids), numbers_by_id(triplets.col_ids)
     found = []
     for number, line in numbered_lines(path):
@@ -80,10 +91,14 @@ def read_pairs(path: Path, triplets: Triplets) -> Pairs:
         pair = [side.get(name) for side, name in zip(sides, ids, strict=False)]
         if len(pair) == 2 and None not in pair:
             found.append(pair)
-        elif number > 1 or len(pair) < 2 or pair != [None, None]:
+        elif number == first and pair == [None, None] and not any(map(is_number, ids)):
+            print(f"{path}, line {number}, '{line.strip()}', is taken for a header")
+        else:
             raise ValueError(
                 f"{path}, line {number}, '{line.strip()}', is no known row and column."
             )
+    if not found:
+        raise ValueError(f"{path} holds no pairs: give a known row and column on each line.")
     rows, cols = np.asarray(found, dtype=int).reshape(-1, 2).T
     return rows, cols
 
@@ -93,6 +108,8 @@ def numbers_by_id(ids: np.ndarray) -> dict[str, int]:
 
 
 def check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, but a file is needed: name one.")
     if not path.is_file():
         raise ValueError(f"{path} does not exist.")
     if path.stat().st_size == 0:
@@ -126,11 +143,16 @@ def read_text(path: Path) -> Columns:
 
 def text_layout(path: Path) -> tuple[str | None, int]:
     """The separator (None for spaces) and the number of lines before the first entry."""
-    number, line = next(numbered_lines(path), (0, ""))
+    lines = numbered_lines(path)
+    number, line = next(lines, (0, ""))
     if number == 0:
         raise ValueError(f"{path} is empty.")
-    separator = next((mark for mark in SEPARATORS if mark in line), None)
-    header = not any(is_number(field) for field in fields(line, separator)[:3])
+    unquoted = re.sub('"[^"]*"', "", line)
+    separator = next((mark for mark in SEPARATORS if mark in unquoted), None)
+    _, following = next(lines, (0, line))  # a header may stand alone
+    names, entry = fields(line, separator), fields(following, separator)
+    alike = len(names) == len(entry) > 2
+    header = alike and names[2] and not any(map(is_number, names[:3]))
     return separator, number if header else number - 1
 
 
@@ -144,44 +166,74 @@ def parse_numbers(path: Path, separator: str | None, skipped: int) -> Columns | 
             table = load_text(path, separator, skipped, kind)
     except (ValueError, DeprecationWarning):
         return None
+    if has_unusual_numbers(path):
+        return None
     return table["row"], table["col"], table["value"]
+
+
+def has_unusual_numbers(path: Path) -> bool:
+    """Whether there may be a + or a leading zero: read as integers, 007 and 7 would be one id."""
+    with path.open("rb") as file:
+        end = b","
+        while block := file.read(1 << 20):
+            outline = end + block.translate(OUTLINE)
+            if any(mark in outline for mark in UNUSUAL):
+                return True
+            end = outline[-3:]
+    return False
 
 
 def parse_text(path: Path, separator: str | None, skipped: int) -> Columns:
     table = np.strings.strip(load_text(path, separator, skipped, np.dtype(str)))
+    if (np.strings.find(table, "\n") >= 0).any():
+        raise ValueError("a quote is not closed in its line.")
+    if (np.strings.find(table[:, 2], "_") >= 0).any():
+        raise ValueError("a value holds '_', and is no number.")
     return whole_numbers(table[:, 0]), whole_numbers(table[:, 1]), table[:, 2].astype(float)
 
 
 def load_text(path: Path, separator: str | None, skipped: int, kind: np.dtype) -> np.ndarray:
-    options: dict[str, Any] = {"skiprows": skipped, "usecols": (0, 1, 2), "dtype": kind}
+    options: dict[str, Any] = {"usecols": (0, 1, 2), "dtype": kind, "encoding": ENCODING}
     options |= {"comments": None, "quotechar": '"', "ndmin": 1 if kind.names else 2}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*contained no data", UserWarning)
-        if separator != "::":
-            return np.loadtxt(path, delimiter=separator, encoding=ENCODING, **options)
-        with path.open(encoding=ENCODING) as file:  # numpy's separators are single characters
-            return np.loadtxt((x.replace("::", "\t") for x in file), delimiter="\t", **options)
+        if kind.names and separator != "::":
+            return np.loadtxt(path, delimiter=separator, skiprows=skipped, **options)
+        delimiter = "\t" if separator == "::" else separator
+        return np.loadtxt(tidy_lines(path, separator, skipped), delimiter=delimiter, **options)
+
+
+def tidy_lines(path: Path, separator: str | None, skipped: int) -> Iterator[str]:
+    """Entries as numpy reads them: separators of one character, and no space before a quote."""
+    mark = "\t" if separator == "::" else separator or " "
+    spaces = re.compile(f'{mark} +"')
+    for number, line in numbered_lines(path):
+        if number > skipped:
+            yield spaces.sub(f'{mark}"', line.strip(" ").replace(separator or mark, mark))
 
 
 def whole_numbers(ids: np.ndarray) -> np.ndarray:
-    """Ids as numbers if all of them are, so that they are sorted as such."""
+    """Ids as numbers if that changes the spelling of none, so that they are sorted as such."""
     try:
-        return ids.astype(np.int64)
+        numbers = ids.astype(np.int64)
     except (ValueError, OverflowError):
         return ids
+    return numbers if (numbers.astype(str) == ids).all() else ids
 
 
 def bad_line(path: Path, separator: str | None, skipped: int) -> str | None:
     """A sentence on the first line that is no entry: slow, only for when there is one."""
-    for number, line in numbered_lines(path):
-        if number > skipped and (fault := fault_of(fields(line, separator))):
-            return f"{path}, line {number}, '{line.strip()}', {fault}."
+    for count, (number, line) in enumerate(numbered_lines(path)):
+        if number > skipped and (fault := fault_of(fields(line, separator), separator)):
+            hint = "" if count else "; a header has as many fields as the next line, three or more"
+            return f"{path}, line {number}, '{line.strip()}', {fault}{hint}."
     return None
 
 
-def fault_of(found: list[str]) -> str | None:
+def fault_of(found: list[str], separator: str | None) -> str | None:
     if len(found) < 3:
-        return f"has {len(found)} fields, but a row, a column and a value are needed"
+        mark = {None: "spaces", "\t": "tabs"}.get(separator, f"'{separator}'")
+        return f"has {len(found)} fields by {mark}, but a row, a column and a value are needed"
     if "" in found[:2]:
         return "has an empty id"
     if not is_number(found[2]):
@@ -201,9 +253,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def fields(line: str, separator: str | None) -> list[str]:
-    if separator is None or len(separator) > 1:
-        return [field.strip() for field in line.strip().split(separator)]
-    return [field.strip() for field in next(csv.reader([line.strip("\n")], delimiter=separator))]
+    mark = "\t" if separator == "::" else separator or " "
+    text = line.strip(" \n").replace(separator or mark, mark)
+    found = next(csv.reader([text], delimiter=mark, skipinitialspace=True))
+    return [field.strip() for field in found]
 
 
 def is_number(field: str) -> bool:

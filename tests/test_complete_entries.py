@@ -1,5 +1,6 @@
 """The scripts that complete a user's entries and a photograph, at small sizes."""
 
+import dataclasses
 import os
 import sys
 
@@ -70,6 +71,7 @@ WRITERS = {"a.csv": write_csv, "a.parquet": write_parquet, "a.mtx": write_mtx, "
 def test_low_rank_matrix_is_recovered(name, truth, entries, tmp_path, capsys):
     path = WRITERS[name](tmp_path / name, entries)
     out, plot = tmp_path / "out" / "factors.npz", tmp_path / "out" / "errors.png"
+    out.parent.mkdir()
     complete_entries.main([str(path), *EXACT, "--out", str(out), "--plot", str(plot)])
     np.testing.assert_allclose(completed(out), truth, atol=1e-5)
     with np.load(out) as found:
@@ -182,6 +184,13 @@ BAD_FILES = [
     ("a.csv", "row,col,value\n" + GOOD + "4,5,nan\n", "line 8, '4,5,nan', has the value nan"),
     ("a.csv", GOOD + "x,5,inf\n", "line 7, 'x,5,inf', has the value inf"),
     ("a.csv", GOOD + ",5,1\n", "line 7, ',5,1', has an empty id"),
+    ("a.csv", GOOD + "4,5,1_000\n", "line 7, '4,5,1_000', has the value '1_000'"),
+    ("a.csv", GOOD + "x,5,1_000\n", "line 7, 'x,5,1_000', has the value '1_000'"),
+    ("a.csv", "alice,f1,\n" + GOOD, "line 1, 'alice,f1,', has the value '', which is no number"),
+    ("a.csv", "user,item,value\n1,2,3,4\n", "line 1, .* as many fields as the next line"),
+    ("a.csv", '"alice,f1,3\nbob",f2,4\n', "line 1, '\"alice,f1,3', has 1 fields by ','"),
+    ("a.csv", "# by x; y\n" + GOOD, "line 1, '# by x; y', has 2 fields by ';'"),
+    ("a.csv", "# ratings\n" + GOOD, "line 1, '# ratings', has 2 fields by spaces"),
     ("a.csv", GOOD + "2,1,7\n", r"the entry \(row 2, column 1\) more than once"),
     ("a.npz", GOOD, "is no .npz file"),
     ("a.mtx", GOOD, "a.mtx: "),
@@ -209,6 +218,14 @@ def test_bad_file_is_named_and_nothing_written(name, text, sentence, tmp_path, m
         ("--hold-out nan", "between 0 and 1, got nan"),
         ("--ridge -1", "ridge"),
         ("--rank 2 --ridge 0", "have fewer than 2 observed entries"),
+        ("--out .", r"--out \. must end in .npz"),
+        ("--out x.csv", "--out x.csv must end in .npz"),
+        ("--out folder.npz", "folder.npz is a folder, but a file is written"),
+        ("--out absent/x.npz", "the folder absent of absent/x.npz is missing: create it"),
+        ("--out here.npz --predict here.npz", "--out here.npz is the file of the data"),
+        ("--plot a.pdf --predict a.pdf", "a.pdf is the file of the data"),
+        ("--predict completed.predictions.csv", "predictions.csv is the file of the data"),
+        ("--predict .", r"\. is a folder, but a file is needed"),
         ("--steps -1", "max_steps"),
         ("--plot a.xyz", "a.xyz has an unknown extension: a figure"),
         ("--predict absent.csv", "absent.csv does not exist"),
@@ -219,17 +236,89 @@ def test_bad_file_is_named_and_nothing_written(name, text, sentence, tmp_path, m
 def test_bad_option_is_named_and_nothing_written(options, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text(GOOD)
+    (tmp_path / "folder.npz").mkdir()
     with pytest.raises(SystemExit, match="^error: .*" + sentence):
         complete_entries.main(["a.csv", "--rank", "1", *options.split()])
-    assert [x.name for x in tmp_path.iterdir()] == ["a.csv"]
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["a.csv", "folder.npz"]
 
 
-def test_unknown_pair_is_named(entries, tmp_path):
-    triplets = read_triplets(write_csv(tmp_path / "a.csv", entries))
-    pairs = tmp_path / "pairs.csv"
-    pairs.write_text("0,1\n0,99\n")
-    with pytest.raises(ValueError, match="line 2, '0,99', is no known row and column"):
-        read_pairs(pairs, triplets)
+def test_data_are_not_replaced(entries, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = write_npz(tmp_path / "data.npz", entries).read_bytes()
+    with pytest.raises(SystemExit, match=r"--out data\.npz is the file of the data: give another"):
+        complete_entries.main(["data.npz", "--out", "data.npz"])
+    assert (tmp_path / "data.npz").read_bytes() == before
+
+
+def test_too_large_a_rank_is_refused_before_the_fits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text(GOOD)
+    fitted = []
+    monkeypatch.setattr(complete_entries.Split, "error", lambda *_: fitted.append(1) or 0.0)
+    with pytest.raises(SystemExit, match="have fewer than 2 observed entries"):
+        complete_entries.main(["a.csv", "--rank", "1", "2", "--ridge", "0"])
+    assert len(fitted) == 1  # of the mean alone
+
+
+def test_equal_values_are_completed(tmp_path):
+    out = tmp_path / "factors.npz"
+    (tmp_path / "a.csv").write_text("".join(f"{i},{j},1\n" for i in range(4) for j in range(i, 4)))
+    complete_entries.main([str(tmp_path / "a.csv"), "--rank", "1", "2", "--out", str(out)])
+    np.testing.assert_allclose(completed(out), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("0001,1,2\n002,1,3\n", ["0001", "002"]),
+        ("2,1,2\n1_0,1,3\n10,1,4\n", ["10", "1_0", "2"]),
+        ("1,1,2\n+5,1,3\n5,1,4\n", ["+5", "1", "5"]),
+        ("-0,1,2\n0,1,3\n", ["-0", "0"]),
+        ("\uff11,1,2\n1,1,3\n", ["1", "\uff11"]),
+        ("\ufeff01,1,2\n1,1,3\n", ["01", "1"]),
+        ("9::1::2\n10::1::-0.5\n", [9, 10]),
+        ("9,1,2\n \t\n10,1,3\n", [9, 10]),
+        ('alice,  "Toy, Story", 3\n "bob", f1, 4\n', ["alice", "bob"]),
+        ('"u 1"  1 2\nv 1 3 \n', ["u 1", "v"]),
+        ('"a;b",1,2\n"c;d",1,3\n', ["a;b", "c;d"]),
+    ],
+)
+def test_ids_are_kept_as_they_are_spelled(text, ids, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    triplets = read_triplets(path)
+    assert triplets.row_ids.tolist() == ids
+    assert complete_entries.top_request([str(ids[0]), "1"], wider(triplets)) == (0, 1)
+
+
+def wider(triplets):
+    """With one more column, which no row has an entry in."""
+    return dataclasses.replace(triplets, col_ids=np.append(triplets.col_ids, "new"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("01,1\n01,99\n", "line 2, '01,99', is no known row and column"),
+        ("1,99\n01,1\n", "line 1, '1,99', is no known row and column"),
+        ("row,col\nrow,col\n", "line 2, 'row,col', is no known row and column"),
+        ("row,col\n", "pairs.csv holds no pairs"),
+        ("01\n", "line 1, '01', is no known row and column"),
+    ],
+)
+def test_bad_pairs_are_named(text, sentence, tmp_path):
+    (tmp_path / "a.csv").write_text("01,1,2\n002,1,3\n")
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_pairs(tmp_path / "pairs.csv", read_triplets(tmp_path / "a.csv"))
+
+
+def test_header_of_pairs_is_reported(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("01,1,2\n002,1,3\n")
+    (tmp_path / "pairs.csv").write_text("\nuser,film\n002,1\n")
+    rows, cols = read_pairs(tmp_path / "pairs.csv", read_triplets(tmp_path / "a.csv"))
+    assert (rows.tolist(), cols.tolist()) == ([0], [0])  # "002" is before "01"
+    assert "line 2, 'user,film', is taken for a header" in capsys.readouterr().out
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
