@@ -236,9 +236,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-steps", type=int, default=5000)
     parser.add_argument("--tolerance", type=float, default=1e-10, help="of the relative residual")
     options = parser.parse_args(argv)
-    options.figure = options.figure or options.out.with_suffix(".png")
     jax.config.update("jax_enable_x64", True)
     try:
+        options.figure = options.figure or options.out.with_suffix(".png")
         check_places([options.file], options.out, options.figure)
         steps = options.max_steps
         need(steps >= 1, f"--max-steps must be at least 1, got {steps}.")

@@ -308,9 +308,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--demo", action="store_true", help="write FILE, as an example, and stop")
     parser.add_argument("--size", type=int, default=128, help="pixels of a side, for --demo")
     options = parser.parse_args(argv)
-    options.figure = options.figure or options.out.with_suffix(".png")
     jax.config.update("jax_enable_x64", True)
     try:
+        options.figure = options.figure or options.out.with_suffix(".png")
         if options.demo:
             write_demo(options)
             return

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.complete_entries import fit
+from experiments.complete_entries import chosen_ranks, fit
 from experiments.outputs import check_figure
 from experiments.photograph import load_photograph, show
 from recovery import Factors, Problem, SolveError
@@ -28,6 +28,7 @@ from recovery.operators import EntrySampling
 RIDGES = (0.1, 0.2, 0.4, 0.8)
 STEPS = 20
 HELD_OUT = 0.1
+LEAST = 100  # pixels, so that some are held out
 FIGURE = Path(__file__).parents[1] / "figures" / "inpainting" / "inpainting.png"
 
 
@@ -133,6 +134,12 @@ def inpaint(size: int, missing: float, ranks: Sequence[int], out: Path) -> None:
     check_figure(out)
     photograph = load_photograph(size)
     seen = observe(photograph.shape, missing)
+    ranks = chosen_ranks(ranks, photograph.shape)
+    if np.count_nonzero(seen) < LEAST:
+        raise ValueError(
+            f"{np.count_nonzero(seen)} of {photograph.size} pixels are observed, but at least "
+            f"{LEAST} are needed: lower --missing or raise --size."
+        )
     completions = [complete_rank(photograph, seen, rank) for rank in ranks]
     print(table(photograph, seen, completions))
     with whole_file(out) as file:

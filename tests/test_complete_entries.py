@@ -352,6 +352,14 @@ def test_inpainting_beats_filling_with_the_mean(tmp_path, capsys):
     assert best < completed < 0.9 * mean
 
 
-def test_inpainting_refuses_a_share_of_all_pixels():
-    with pytest.raises(SystemExit, match="between 0 and 1, got 1"):
-        inpainting.main(["--missing", "1"])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--missing", "1"], "--missing must lie between 0 and 1"),
+        (["--size", "32", "--missing", "0.99"], "of 1024 pixels are observed, but at least 100"),
+        (["--size", "32", "--rank", "2", "40"], "rank 40 was asked for, but the matrix is 32 x 32"),
+    ],
+)
+def test_inpainting_refuses_what_cannot_be_completed(options, sentence, tmp_path):
+    with pytest.raises(SystemExit, match=sentence):
+        inpainting.main([*options, "--out", str(tmp_path / "inpainting.png")])

@@ -25,7 +25,7 @@ import scipy.sparse as sp
 from matplotlib.figure import Figure
 
 from experiments.benchmarks import measuring
-from experiments.complete_entries import Split, hold_out, of_entries
+from experiments.complete_entries import Split, chosen_ranks, hold_out, of_entries
 from experiments.triplets import read_triplets
 from recovery import plotting, solve, starts
 from recovery.prediction import predict
@@ -145,20 +145,11 @@ def draw(runs: dict[str, Run], title: str) -> Figure:
     return figure
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("file", type=Path, help="ratings: row, column, value")
-    parser.add_argument("--rank", type=int, default=20)
-    parser.add_argument("--ridge", type=float, help="default: as in complete_entries.py")
-    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="numbers of them")
-    parser.add_argument("--threads", type=int, help="cores to use; all available ones if absent")
-    parser.add_argument("--out", type=Path, default=_ROOT / "figures" / "benchmarks")
-    options = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
-    try:
-        split = hold_out(read_triplets(options.file), 0.1, seed=0)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
+def compare(options: argparse.Namespace) -> None:
+    if min(options.steps) < 1:
+        raise ValueError(f"--steps must be at least 1, got {min(options.steps)}.")
+    split = hold_out(read_triplets(options.file), 0.1, seed=0)
+    chosen_ranks([options.rank], split.triplets.shape)
     ridge = split.default_ridge if options.ridge is None else options.ridge
     (n1, n2), m = split.triplets.shape, split.triplets.values.size
     title = f"{options.file.stem}: {n1} x {n2}, {m} ratings, k = {options.rank}"
@@ -170,6 +161,22 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "ratings.md").write_text("\n".join(lines) + "\n")
     draw(runs, title).savefig(options.out / "ratings.png", dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("file", type=Path, help="ratings: row, column, value")
+    parser.add_argument("--rank", type=int, default=20)
+    parser.add_argument("--ridge", type=float, help="default: as in complete_entries.py")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="numbers of them")
+    parser.add_argument("--threads", type=int, help="cores to use; all available ones if absent")
+    parser.add_argument("--out", type=Path, default=_ROOT / "figures" / "benchmarks")
+    options = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    try:
+        compare(options)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":
