@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Inexact, Int, Num, Real
 
 from recovery._arrays import check_count, check_number, is_concrete, matmul
 from recovery.factors import Factors
-from recovery.operators.entries import Indices, check_indices
+from recovery.operators.entries import Indices, check_indices, check_numbers
 
 
 def predict(
@@ -99,21 +99,9 @@ def fold_in(
 
 
 def _columns(name: str, given: Any, size: int) -> np.ndarray:
-    """Column numbers as a vector of integers, which may be empty."""
+    """Column numbers, of which there may be none."""
     numbers = np.asarray(given)
-    if numbers.shape == (0,):
-        return numbers.astype(int)
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise TypeError(
-            f"{name} is {numbers.dtype}{list(numbers.shape)}, but a vector of column numbers is "
-            "needed: for a mask give np.flatnonzero(mask)."
-        )
-    outside = np.flatnonzero((numbers < 0) | (numbers >= size))
-    if outside.size:
-        raise ValueError(
-            f"{name}[{outside[0]}] is {numbers[outside[0]]}, but the columns are 0 to {size - 1}."
-        )
-    return numbers.astype(int)
+    return check_numbers(name, numbers if numbers.size else numbers.astype(int), size, "columns")
 
 
 def _check_determined(right: Array, cols: np.ndarray, free: np.ndarray) -> None:

@@ -242,22 +242,7 @@ def _layouts(
 
 
 def check_indices(rows: Any, cols: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    checked = []
-    for name, index, size in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
-        array = np.asarray(index)
-        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-            raise TypeError(
-                f"{name} is {array.dtype}{list(array.shape)}, but a vector of whole numbers is "
-                "needed, one for each entry."
-            )
-        outside = np.flatnonzero((array < 0) | (array >= size))
-        if outside.size:
-            first = outside[0]
-            raise ValueError(
-                f"{name}[{first}] is {array[first]}, but the matrix has {name} 0 to {size - 1}; "
-                f"{outside.size} entries are out of range."
-            )
-        checked.append(array.astype(index_dtype(size), copy=False))
+    checked = check_numbers("rows", rows, shape[0]), check_numbers("cols", cols, shape[1])
     if checked[0].size != checked[1].size:
         raise ValueError(
             f"{checked[0].size} row and {checked[1].size} column numbers were given: each entry "
@@ -265,7 +250,25 @@ def check_indices(rows: Any, cols: Any, shape: tuple[int, int]) -> tuple[np.ndar
         )
     if checked[0].size == 0:
         raise ValueError("no entries were given, but at least one is needed.")
-    return checked[0], checked[1]
+    return checked
+
+
+def check_numbers(name: str, given: Any, size: int, kind: str | None = None) -> np.ndarray:
+    """A vector of numbers of rows or columns (`kind`, or the name), of which there are `size`."""
+    array = np.asarray(given)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(
+            f"{name} is {array.dtype}{list(array.shape)}, but a vector of whole numbers is needed; "
+            "those of a mask are np.flatnonzero(mask)."
+        )
+    outside = np.flatnonzero((array < 0) | (array >= size))
+    if outside.size:
+        first = outside[0]
+        raise ValueError(
+            f"{name}[{first}] is {array[first]}, but the matrix has {kind or name} 0 to "
+            f"{size - 1}; {outside.size} entries are out of range."
+        )
+    return array.astype(index_dtype(size), copy=False)
 
 
 def _duplicates(rows: np.ndarray, cols: np.ndarray) -> str:
