@@ -40,6 +40,7 @@ benchmarks: .venv/ready
 	$(BIN)/python experiments/benchmarks/completion.py
 	$(BIN)/python experiments/benchmarks/calibration.py
 	$(BIN)/python experiments/benchmarks/sweeps.py
+	$(BIN)/python experiments/benchmarks/first_answer.py
 
 # The environment: the versions in requirements.lock, then this checkout on top.
 .venv/ready: requirements.lock pyproject.toml

@@ -84,6 +84,18 @@ def test_ratings_benchmark_writes_its_table_and_figure(tmp_path):
     assert (tmp_path / "ratings.png").stat().st_size > 10_000
 
 
+def test_first_answer_benchmark_writes_its_table(tmp_path):
+    out = tmp_path / "first_answer.md"
+    script = ROOT / "experiments" / "benchmarks" / "first_answer.py"
+    command = [sys.executable, str(script), "--quick", "--threads", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = out.read_text().splitlines()[-2:]
+    for row, what in zip(rows, ("completion, 60 x 40", "linear least squares"), strict=True):
+        assert what in row
+        assert all(part in row for part in ("empty ", "warm ", "NumPy ", "import ", "solve "))
+
+
 def test_photograph_comes_close_to_its_best_approximation(tmp_path, capsys):
     out = tmp_path / "photograph.png"
     photograph.main(["--size", "24", "--rank", "2", "--out", str(out)])
