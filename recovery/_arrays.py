@@ -173,3 +173,21 @@ def check_number(
         needed = f"{'above' if strict else 'at least'} {low:g}"
         needed += f" and below {high:g}" if high < np.inf else " and finite"
         raise ValueError(f"{name} must be {needed}, got {number}.")
+
+
+def cut(array: Any, count: int) -> Array:
+    """The first `count` lines; on the host where they are known, as a compiled slice is one more
+    program for each count."""
+    if array.shape[0] == count:
+        return array
+    return jnp.array(np.asarray(array)[:count]) if is_concrete(array) else array[:count]
+
+
+def lengthened(array: Any, count: int, fill: float) -> Array:
+    """Lines of `fill` behind the last, up to `count`; on the host where they are known."""
+    missing = ((0, count - array.shape[0]),) + ((0, 0),) * (array.ndim - 1)
+    if missing[0][1] == 0:
+        return array
+    if is_concrete(array):
+        return jnp.array(np.pad(np.asarray(array), missing, constant_values=fill))
+    return jnp.pad(array, missing, constant_values=fill)

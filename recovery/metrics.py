@@ -167,7 +167,7 @@ def _residual(problem: Problem, factors: Factors) -> Array:
     return problem.operator.forward_factors(factors) - problem.measurements
 
 
-def _divisor(problem: Problem) -> float:
+def _divisor(problem: Problem) -> float | Real[Array, ""]:
     return problem.operator.isometry_factor
 
 

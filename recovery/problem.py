@@ -3,9 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Inexact
 
-from recovery._arrays import check_instance, check_matches, inexact_array, is_concrete
+from recovery._arrays import check_instance, check_matches, inexact_array, is_concrete, lengthened
 from recovery.factors import Factors
 from recovery.operators import AbstractOperator, NormalSensing
 
@@ -33,7 +34,7 @@ class Problem(eqx.Module):
             )
         check_matches("measurements", self.measurements, self.operator.out_struct)
         if is_concrete(self.measurements):
-            bad = int(jnp.sum(~jnp.isfinite(self.measurements)))
+            bad = _count_not_finite(self.measurements)
             if bad:
                 raise ValueError(
                     f"measurements hold {bad} entries that are NaN or infinite: drop them together "
@@ -41,6 +42,15 @@ class Problem(eqx.Module):
                 )
         if self.truth is not None:
             check_matches("truth", self.truth.struct, self.operator.in_struct)
+
+    def rounded(self) -> "Problem":
+        """The same problem in arrays of a size that many have, which solves are compiled for.
+
+        Zeros stand behind the measurements of sampled entries.
+        """
+        operator = self.operator.rounded()
+        y = lengthened(self.measurements, *operator.out_struct.shape[:1], fill=0)
+        return eqx.tree_at(lambda p: (p.operator, p.measurements), self, (operator, y))
 
     def normal_equations(self) -> "Problem":
         """The same least-squares problem with `(1/m) A*A` precomputed.
@@ -52,3 +62,9 @@ class Problem(eqx.Module):
         return Problem(
             NormalSensing.from_operator(self.operator), back_projection, truth=self.truth
         )
+
+
+def _count_not_finite(y: Inexact[Array, "..."]) -> int:
+    # On the host, as there is nothing to compile; numbers of other processes are not at hand there.
+    xp = np if y.is_fully_addressable else jnp
+    return int(xp.sum(~xp.isfinite(xp.asarray(y))))

@@ -1,6 +1,7 @@
 """A progress bar that a compiled loop can drive."""
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int
 from tqdm import tqdm
 
@@ -33,14 +34,14 @@ class _Bar:
 _bar = _Bar()
 
 
-def report(step: Int[Array, ""], record_every: int, max_steps: int) -> None:
+def report(step: Int[Array, ""], record_every: Int[Array, ""], max_steps: Int[Array, ""]) -> None:
     """Called inside a compiled loop after every `record_every` steps."""
     step = max_over_lanes(step)  # one bar for a batch, that of its longest run
 
     def show() -> None:
-        jax.debug.callback(lambda step: _bar.show(int(step), max_steps), step)
+        jax.debug.callback(lambda n, total: _bar.show(int(n), int(total)), step, max_steps)
 
-    stride = record_every * max(1, max_steps // record_every // _REPORTS)
+    stride = record_every * jnp.maximum(1, max_steps // record_every // _REPORTS)
     jax.lax.cond((step % stride == 0) | (step == max_steps), show, lambda: None)
 
 

@@ -5,6 +5,7 @@ of the other factor at its observed entries) and a common k x k ridge root R.
 """
 
 import abc
+import functools
 from typing import ClassVar, Literal, NamedTuple
 
 import equinox as eqx
@@ -12,18 +13,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 
-from recovery._arrays import check_count, check_number, divided, matmul, real_scalar
+from recovery._arrays import check_count, check_number, divided, matmul, real_scalar, whole_number
 from recovery._batched import cholesky, solve_lower, solve_upper
 from recovery._hadamard import walsh_hadamard
-from recovery.operators.rows import AbstractRows, GatheredRows
+from recovery.operators.rows import AbstractRows
 
 Kind = Literal["srht", "countsketch", "gaussian"]
 
 
 class RowSolution(NamedTuple):
     x: Inexact[Array, "b k"]
-    residual: Inexact[Array, "b d"]  # b_i - A_i x_i
-    steps: Int[Array, ""]  # iterations that the batch took
+    residual: Inexact[Array, "c d"]  # b_i - A_i x_i
+    steps: Int[Array, " b"]  # iterations that each row took
 
 
 class AbstractRowSolver(eqx.Module):
@@ -35,7 +36,7 @@ class AbstractRowSolver(eqx.Module):
     def solve(
         self,
         rows: AbstractRows,
-        targets: Inexact[Array, "b d"],
+        targets: Inexact[Array, "c d"],
         start: Inexact[Array, "b k"],
         ridge_root: Inexact[Array, "k k"],
         key: PRNGKeyArray | None,
@@ -49,7 +50,7 @@ class Cholesky(AbstractRowSolver):
     def solve(
         self,
         rows: AbstractRows,
-        targets: Inexact[Array, "b d"],
+        targets: Inexact[Array, "c d"],
         start: Inexact[Array, "b k"],
         ridge_root: Inexact[Array, "k k"],
         key: PRNGKeyArray | None,
@@ -60,15 +61,16 @@ class Cholesky(AbstractRowSolver):
         slope = rows.adjoint_times(residual) - _times(_gram(ridge_root)[None], start)
         factor = cholesky(normal)
         change = solve_upper(factor, solve_lower(factor, slope[:, :, None]))[:, :, 0]
-        return RowSolution(start + change, residual - rows.times(change), jnp.asarray(1))
+        once = jnp.ones(len(start), int)
+        return RowSolution(start + change, residual - rows.times(change), once)
 
 
 class ConjugateGradient(AbstractRowSolver):
     """CGLS from the previous factor, in O(d k) a step.
 
     Args:
-        tolerance: stop when the estimated error `|A (x - x_opt)|` is below this fraction of the
-            residual `|A x - b|`, in all rows of a batch. Because the residual shrinks with the
+        tolerance: a row ends when its estimated error `|A (x - x_opt)|` is below this fraction of its
+            residual `|A x - b|`. Because the residual shrinks with the
             error of the other factor, a constant keeps the rate of exact solves, while one relative
             to `|b|` would leave a plateau. 0.2 suffices for condition numbers of a few; at 100 it
             loses runs that 0.02 converges. 0: until rounding errors are all that is left.
@@ -76,16 +78,16 @@ class ConjugateGradient(AbstractRowSolver):
     """
 
     tolerance: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.02)
-    max_steps: int = eqx.field(static=True, default=50)
+    max_steps: Int[Array, ""] = eqx.field(converter=whole_number("max_steps"), default=50)
 
     def __check_init__(self):
         check_number("tolerance", self.tolerance, low=0)
-        check_count("max_steps", self.max_steps, low=1)
+        check_number("max_steps", self.max_steps, low=1)
 
     def solve(
         self,
         rows: AbstractRows,
-        targets: Inexact[Array, "b d"],
+        targets: Inexact[Array, "c d"],
         start: Inexact[Array, "b k"],
         ridge_root: Inexact[Array, "k k"],
         key: PRNGKeyArray | None,
@@ -116,7 +118,7 @@ class SketchedLeastSquares(AbstractRowSolver):
     kind: Kind = eqx.field(static=True, default="srht")
     size: int | None = eqx.field(static=True, default=None)
     tolerance: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.02)
-    max_steps: int = eqx.field(static=True, default=50)
+    max_steps: Int[Array, ""] = eqx.field(converter=whole_number("max_steps"), default=50)
     needs_key: ClassVar[bool] = True
 
     def __check_init__(self):
@@ -125,33 +127,54 @@ class SketchedLeastSquares(AbstractRowSolver):
         if self.size is not None:
             check_count("size", self.size, low=1)
         check_number("tolerance", self.tolerance, low=0)
-        check_count("max_steps", self.max_steps, low=1)
+        check_number("max_steps", self.max_steps, low=1)
 
     def solve(
         self,
         rows: AbstractRows,
-        targets: Inexact[Array, "b d"],
+        targets: Inexact[Array, "c d"],
         start: Inexact[Array, "b k"],
         ridge_root: Inexact[Array, "k k"],
         key: PRNGKeyArray | None,
     ) -> RowSolution:
         assert key is not None  # the solver's init has refused it
-        matrices = rows.matrices()
-        lower = sketch_factors(key, matrices, ridge_root, self.kind, self.size)
+        factor = sketch_factors(key, rows, ridge_root, self.kind, self.size)
+        identity = jnp.eye(factor.shape[-1], dtype=factor.dtype)
+        inverse = solve_lower(factor, jnp.broadcast_to(identity, factor.shape))
+        scaled_root = matmul(ridge_root[None], inverse.conj().mT)
         found = _conjugate_gradient(
-            GatheredRows(solve_lower(lower.conj(), matrices.mT).mT, lower.shape[-1]),
+            _PreconditionedRows(rows, inverse),
             targets,
-            matmul(lower.conj().mT, start[:, :, None])[:, :, 0],
-            _gram(solve_lower(lower.conj(), jnp.broadcast_to(ridge_root.T, lower.shape)).mT),
+            _times(factor.conj().mT, start),
+            _gram(scaled_root),
             self.tolerance,
             self.max_steps,
         )
-        return found._replace(x=solve_upper(lower, found.x[:, :, None])[:, :, 0])
+        return found._replace(x=_times(inverse.conj().mT, found.x))
+
+
+class _PreconditionedRows(eqx.Module):
+    """The designs `A_i L_i^(-H)`, as far as conjugate gradients read them."""
+
+    rows: AbstractRows
+    inverse: Inexact[Array, "b k k"]  # L_i^(-1)
+
+    def times(self, x: Inexact[Array, "b k"]) -> Inexact[Array, "c d"]:
+        return self.rows.times(_times(self.inverse.conj().mT, x))
+
+    def adjoint_times(self, values: Inexact[Array, "c d"]) -> Inexact[Array, "b k"]:
+        return _times(self.inverse, self.rows.adjoint_times(values))
+
+    def squares(self, values: Inexact[Array, "c d"]) -> Real[Array, " b"]:
+        return self.rows.squares(values)
+
+    def spread(self, numbers: Inexact[Array, " b"]) -> Inexact[Array, "c 1"]:
+        return self.rows.spread(numbers)
 
 
 def sketch_factors(
     key: PRNGKeyArray,
-    matrices: Inexact[Array, "b d k"],
+    rows: AbstractRows,
     ridge_root: Inexact[Array, "k k"],
     kind: Kind,
     size: int | None,
@@ -161,82 +184,107 @@ def sketch_factors(
     Through the Gram matrix of the sketch: up to a condition number of A of about 1e7 in double and
     1e3 in single precision.
     """
-    _, d, k = matrices.shape
-    size = 4 * k if size is None else size
-    sketched = matrices if size >= d else _SKETCHES[kind](key, matrices, size)
-    return cholesky(_regular(_gram(sketched) + _gram(ridge_root)[None]))
+    size = 4 * ridge_root.shape[-1] if size is None else size
+    sketch = functools.partial(_SKETCHES[kind], key, size)
+    return cholesky(_regular(rows.sketched_gram(sketch, size) + _gram(ridge_root)[None]))
 
 
 def _conjugate_gradient(
-    rows: AbstractRows,
-    targets: Inexact[Array, "b d"],
+    rows: AbstractRows | _PreconditionedRows,
+    targets: Inexact[Array, "c d"],
     start: Inexact[Array, "b k"],
     ridge: Inexact[Array, "#b k k"],
     tolerance: Real[Array, ""],
-    max_steps: int,
+    max_steps: Int[Array, ""],
 ) -> RowSolution:
-    """On `(A^H A + ridge) x = A^H b`, with the residual `b - A x` kept along (CGLS)."""
+    """On `(A^H A + ridge) x = A^H b`, with the residual `b - A x` kept along (CGLS).
+
+    A row that is solved stays as it is while others of the batch go on.
+    """
     limits = jnp.finfo(targets.dtype)
     tolerance_squared = jnp.square(tolerance).astype(limits.dtype)
-    rounding = _squares(targets) * limits.eps**2
+
+    def objective(residual: Array, x: Array, ridge_x: Array) -> Array:
+        return rows.squares(residual) + _inner(x, ridge_x)
 
     def unfinished(state: tuple[Array, ...]) -> Array:
-        return (state[-1] < max_steps) & state[-2]
+        *_, going, _, step = state
+        return (step < max_steps) & jnp.any(going)
 
     def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        x, ridge_x, residual, direction, square, _, step = state
+        x, ridge_x, residual, direction, square, going, steps, step = state
         image, ridge_direction = rows.times(direction), _times(ridge, direction)
-        curvature = _squares(image) + _inner(direction, ridge_direction)
+        curvature = rows.squares(image) + _inner(direction, ridge_direction)
         length = divided(square, curvature)
         along = length[:, None].astype(x.dtype)
         x, ridge_x = x + along * direction, ridge_x + along * ridge_direction
-        residual = residual - along * image
+        residual = residual - rows.spread(length).astype(image.dtype) * image
         # After the last step nobody asks for it.
         slope = jax.lax.cond(
             step + 1 < max_steps, lambda: rows.adjoint_times(residual), lambda: jnp.zeros_like(x)
         )
         gradient = slope - ridge_x
         next_square = _squares(gradient)
+        # What this step took off the squared residual, and about what the next one would: most of
+        # what is left. One alone would end a row of weak directions too early.
+        error = jnp.maximum(length * square, length * next_square)
+        enough = tolerance_squared * objective(residual, x, ridge_x) + rounding
         ratio = divided(next_square, square)
         direction = gradient + ratio[:, None].astype(x.dtype) * direction
-        # The next step would lower the squared residual by about this, most of what is left.
-        error = length * next_square
-        objective = _squares(residual) + _inner(x, ridge_x)
-        going = jnp.any(error > tolerance_squared * objective + rounding)
-        return x, ridge_x, residual, direction, next_square, going, step + 1
+        steps = jnp.where(going, steps + 1, steps)
+        going = going & (error > enough)
+        # Without a gradient the row stays where it is.
+        square = jnp.where(going, next_square, 0)
+        return x, ridge_x, residual, direction, square, going, steps, step + 1
 
     residual, ridge_x = targets - rows.times(start), _times(ridge, start)
+    rounding = objective(residual, start, ridge_x) * limits.eps**2
     gradient = rows.adjoint_times(residual) - ridge_x
     square = _squares(gradient)
-    state = (start, ridge_x, residual, gradient, square, jnp.asarray(True), jnp.asarray(0))
-    x, _, residual, *_, steps = jax.lax.while_loop(unfinished, advance, state)
+    zeros = jnp.zeros(square.shape, int)
+    state = (start, ridge_x, residual, gradient, square, square > 0, zeros, jnp.asarray(0))
+    x, _, residual, *_, steps, _ = jax.lax.while_loop(unfinished, advance, state)
     return RowSolution(x, residual, steps)
 
 
-def _gaussian(key: PRNGKeyArray, matrices: Array, size: int) -> Array:
-    sketch = jax.random.normal(key, (size, matrices.shape[1]), matrices.dtype)
-    return matmul(sketch[None], matrices) / jnp.sqrt(jnp.asarray(size, matrices.dtype))
+# Sketches `S A` of designs A, one for each of them or the same for all.
 
 
-def _count_sketch(key: PRNGKeyArray, matrices: Array, size: int) -> Array:
+def _gaussian(key: PRNGKeyArray, size: int, matrices: Array, number: int) -> Array:
+    sketch = jax.random.normal(key, (number, size, matrices.shape[1]), matrices.dtype)
+    return matmul(sketch, matrices) / jnp.sqrt(jnp.asarray(size, matrices.dtype))
+
+
+def _count_sketch(key: PRNGKeyArray, size: int, matrices: Array, number: int) -> Array:
     """Each line goes to one random line of the sketch, with a random sign."""
     b, d, k = matrices.shape
     line_key, sign_key = jax.random.split(key)
-    line = jax.random.randint(line_key, (d,), 0, size)
-    sign = jax.random.rademacher(sign_key, (d,), matrices.dtype)
-    return jnp.zeros((b, size, k), matrices.dtype).at[:, line].add(sign[None, :, None] * matrices)
+    line = jnp.broadcast_to(jax.random.randint(line_key, (number, d), 0, size), (b, d))
+    sign = jax.random.rademacher(sign_key, (number, d), matrices.dtype)
+    sketch = jnp.zeros((b, size, k), matrices.dtype)
+    return sketch.at[jnp.arange(b)[:, None], line].add(sign[:, :, None] * matrices)
 
 
-def _srht(key: PRNGKeyArray, matrices: Array, size: int) -> Array:
-    """Subsampled randomized Hadamard transform."""
+def _srht(key: PRNGKeyArray, size: int, matrices: Array, number: int) -> Array:
+    """Subsampled randomized Hadamard transform; several are added up with random signs.
+
+    Reference: Balabanov, Beaupere, Grigori, Lederer (2023), "Block subsampled randomized Hadamard
+    transform for Nystrom approximation on distributed architectures".
+    """
     d = matrices.shape[1]
     length = 1 << (d - 1).bit_length()
-    sign_key, line_key = jax.random.split(key)
-    sign = jax.random.rademacher(sign_key, (d,), matrices.dtype)
-    padded = jnp.pad(sign[None, :, None] * matrices, ((0, 0), (0, length - d), (0, 0)))
-    line = jax.random.permutation(line_key, length)[:size]
+    sign_key, line_key, sum_key = jax.random.split(key, 3)
+    sign = jax.random.rademacher(sign_key, (number, d), matrices.dtype)
+    padded = jnp.pad(sign[:, :, None] * matrices, ((0, 0), (0, length - d), (0, 0)))
+    line = jnp.concatenate(
+        [
+            jax.random.permutation(each, length)
+            for each in jax.random.split(line_key, -(-size // length))
+        ]
+    )[:size]
     mixed = walsh_hadamard(padded.mT).mT[:, line]
-    return mixed * jnp.sqrt(jnp.asarray(length / size, matrices.dtype))
+    signs = jax.random.rademacher(sum_key, (number, size), matrices.dtype)
+    return signs[:, :, None] * mixed * jnp.sqrt(jnp.asarray(length / size, matrices.dtype))
 
 
 _SKETCHES = {"srht": _srht, "countsketch": _count_sketch, "gaussian": _gaussian}

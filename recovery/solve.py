@@ -1,6 +1,7 @@
 """The only loop of the library."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -10,13 +11,12 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from recovery import progress as progress_bar
-from recovery._arrays import check_count, check_key, is_concrete
+from recovery._arrays import check_count, check_key, cut, is_concrete
 from recovery.factors import Factors
 from recovery.problem import Problem
+from recovery.recorded import Metric, Recorded
 from recovery.results import RESULTS
 from recovery.solvers.base import AbstractSolver
-
-Metric = Callable[[Problem, Factors], Array]
 
 
 class Solution(eqx.Module):
@@ -63,8 +63,10 @@ def solve(
 ) -> Solution:
     """Run `solver` on `problem` from `start` until it stops or `max_steps` are taken.
 
-    The whole solve is one compiled program, compiled again only for new shapes, dtypes, metrics,
-    `max_steps` or `record_every`. It runs under `jax.jit` and `jax.vmap`; forward derivatives
+    The whole solve is one compiled program, compiled again only for new shapes, dtypes or metrics.
+    Functions are the same metric if they come from the same place in the source and have captured
+    the same objects. The measurements of sampled entries, as metrics see them, are padded by zeros
+    to sizes that many masks have. It runs under `jax.jit` and `jax.vmap`; forward derivatives
     (`jax.jvp`) pass through it, reverse ones do not.
 
     Args:
@@ -87,16 +89,22 @@ def solve(
         check_key(key)
     if start is None or isinstance(start, Factors):
         solver.validate(problem, start)
-    solution = _compiled_solve(
-        problem,
+    metrics = tuple((name, Recorded(metric)) for name, metric in record.items())
+    num_rows = int(max_steps) // int(record_every) + 1 if metrics else 0
+    run = _compiled_solve(
+        problem.rounded(),
         solver,
         start,
         key,
-        int(max_steps),
-        int(record_every),
-        tuple(record.items()),
+        jnp.asarray(int(max_steps)),
+        jnp.asarray(int(record_every)),
+        metrics,
+        _room(num_rows),
         progress,
     )
+    rows = int(record_every) * np.arange(int(max_steps) // int(record_every) + 1)
+    trace = {name: cut(column, num_rows) for name, column in run.trace.items()}
+    solution = dataclasses.replace(run, trace={"step": jnp.asarray(rows), **trace})
     failures = (RESULTS.nonfinite, RESULTS.asymmetric_start)
     if not is_concrete(solution.num_steps):
         for failure in failures if throw else ():
@@ -122,14 +130,15 @@ def _compiled_solve(
     solver: AbstractSolver,
     start: Any,
     key: PRNGKeyArray | None,
-    max_steps: int,
-    record_every: int,
+    max_steps: Int[Array, ""],
+    record_every: Int[Array, ""],
     record: tuple[tuple[str, Metric], ...],
+    room: int,
     progress: bool,
 ) -> Solution:
+    """The trace has `room` rows, of which those behind the last one taken are NaN."""
     fresh = start is None or isinstance(start, Factors)
     state = solver.init(problem, start, key) if fresh else start
-    num_chunks = max_steps // record_every
 
     def measure(state: PyTree) -> dict[str, Array]:
         factors = solver.estimate(problem, state)
@@ -156,10 +165,8 @@ def _compiled_solve(
         return eqx.tree_at(lambda x: x.trace, loop, trace)
 
     first = measure(state)
-    trace = jax.tree.map(
-        lambda v: jnp.full((num_chunks + 1, *v.shape), jnp.nan, v.dtype).at[0].set(v), first
-    )
-    zero = jnp.asarray(0)
+    trace = jax.tree.map(lambda v: jnp.full((room, *v.shape), jnp.nan, v.dtype).at[0].set(v), first)
+    zero = jnp.zeros_like(max_steps)
     loop = _Loop(state, zero, solver.terminate(problem, state), trace)
     loop = jax.lax.while_loop(unfinished, chunk, loop)
     out_of_steps = loop.result == RESULTS.running
@@ -167,9 +174,14 @@ def _compiled_solve(
         value=solver.estimate(problem, loop.state),
         result=RESULTS.where(out_of_steps, RESULTS.max_steps_reached, loop.result),
         num_steps=loop.step,
-        trace={"step": record_every * jnp.arange(num_chunks + 1), **loop.trace},
+        trace=loop.trace,
         state=loop.state,
     )
+
+
+def _room(num_rows: int) -> int:
+    """A power of two, so that one program serves many numbers of rows."""
+    return max(64, 1 << (num_rows - 1).bit_length()) if num_rows else 0
 
 
 def _inexact(value: Any) -> Array:

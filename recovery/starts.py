@@ -6,7 +6,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact, PRNGKeyArray, Real
+from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 
 from recovery._arrays import (
     check_count,
@@ -89,7 +89,7 @@ def spectral(
             first value left out (past 10 spare ones) to the last one wanted.
     """
     _check_spectral(problem, rank, num_iterations)
-    return _spectral(problem, rank, _first_key(key), num_iterations)
+    return _spectral(problem.rounded(), rank, _first_key(key), jnp.asarray(num_iterations))
 
 
 def spectral_symmetric(
@@ -106,10 +106,9 @@ def spectral_symmetric(
     """
     _check_spectral(problem, rank, num_iterations)
     _check_square(problem)
+    problem, count = problem.rounded(), jnp.asarray(num_iterations)
     y = problem.measurements
-    return Factors.symmetric(
-        _largest_eigenvectors(problem, y, rank, _first_key(key), num_iterations)
-    )
+    return Factors.symmetric(_largest_eigenvectors(problem, y, rank, _first_key(key), count))
 
 
 def sign_spectral(
@@ -144,8 +143,9 @@ def sign_spectral(
             f"{type(problem.operator).__name__} has no single measurements whose signs could be "
             "read: use the original operator, or starts.spectral_symmetric."
         )
+    problem, count = problem.rounded(), jnp.asarray(num_iterations)
     signs = jnp.sign(problem.measurements)
-    root = _largest_eigenvectors(problem, signs, rank, _first_key(key), num_iterations)
+    root = _largest_eigenvectors(problem, signs, rank, _first_key(key), count)
     return Factors.symmetric(jnp.asarray(scale, root.dtype) * root)
 
 
@@ -213,7 +213,9 @@ def _clip(factor: Inexact[Array, "n k"], incoherence: float, kind: str) -> Inexa
 
 
 @eqx.filter_jit
-def _spectral(problem: Problem, rank: int, key: PRNGKeyArray, num_iterations: int) -> Factors:
+def _spectral(
+    problem: Problem, rank: int, key: PRNGKeyArray, num_iterations: Int[Array, ""]
+) -> Factors:
     n1, n2 = problem.operator.in_struct.shape
     back = problem.operator.back_project(problem.measurements)
     v = _random_basis(key, n2, min(rank + _OVERSAMPLING, n1, n2), problem)
@@ -230,7 +232,7 @@ def _spectral(problem: Problem, rank: int, key: PRNGKeyArray, num_iterations: in
 
 @eqx.filter_jit
 def _largest_eigenvectors(
-    problem: Problem, dual: Array, rank: int, key: PRNGKeyArray, num_iterations: int
+    problem: Problem, dual: Array, rank: int, key: PRNGKeyArray, num_iterations: Int[Array, ""]
 ) -> Inexact[Array, "n k"]:
     """`L sqrt(max(w, 0))` for the k largest eigenvalues w of `(1/m) sym(A*(dual))`."""
     size = problem.operator.in_struct.shape[0]

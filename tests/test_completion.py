@@ -1,6 +1,6 @@
 """Matrix completion: the layouts of entries, the row solvers, and what is done with the result."""
 
-import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from recovery import (
 from recovery._hadamard import walsh_hadamard
 from recovery._tall_qr import tall_qr
 from recovery.operators import build_layouts
-from recovery.operators.rows import GatheredRows
+from recovery.operators.rows import ChunkedRows
 from recovery.row_solvers import sketch_factors
 
 SHAPE, RANK = (60, 50), 3
@@ -72,32 +72,58 @@ def test_masks_and_sparse_matrices_are_read_in_their_own_order():
     assert single.in_struct.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("law", ["uniform", "heavy tailed", "with empty rows", "nearly empty"])
-def test_padding_wastes_little_and_loses_nothing(law):
-    rng = np.random.default_rng(0)
-    lengths = {
-        "uniform": rng.poisson(100, 3000),
-        "heavy tailed": np.minimum(rng.zipf(1.5, 3000), 2000),
-        "with empty rows": np.where(rng.random(3000) < 0.3, 0, 20),
-        "nearly empty": np.append(np.zeros(2990, int), [1] * 6 + [2, 2, 3, 3]),
-    }[law]
-    widths = build_layouts.bucket_widths(lengths)
-    padded = widths[np.searchsorted(widths, lengths)]
-    assert len(widths) <= 8
-    assert np.all(np.diff(widths) > 0)
-    assert np.all(padded >= lengths)
-    assert padded.sum() <= 1.35 * max(lengths.sum(), 1) + np.sum(lengths == 0)
+LENGTHS = {
+    "uniform": lambda rng: rng.poisson(100, 3000),
+    "short": lambda rng: rng.poisson(3, 3000),
+    "heavy tailed": lambda rng: np.minimum(rng.zipf(1.5, 3000), 2000),
+    "with empty rows": lambda rng: np.where(rng.random(3000) < 0.3, 0, 20),
+    "nearly empty": lambda rng: np.append(np.zeros(2990, int), [1] * 6 + [2, 2, 3, 3]),
+    "one long row": lambda rng: np.append(rng.poisson(3, 500), 2500),
+}
 
 
-def test_fewest_widths_that_reach_the_allowed_padding_are_optimal():
-    lengths = np.repeat([3, 4, 9, 10, 40], [50, 2, 30, 3, 5])
-    widths = build_layouts.bucket_widths(lengths)
-    best = min(
-        np.sum(np.array(ends)[np.searchsorted(ends, lengths)])
-        for count in [len(widths)]
-        for ends in _increasing([3, 4, 9, 10, 40], count)
+def entries_of_rows(lengths: np.ndarray, num_columns: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    columns = [rng.permutation(num_columns)[:length] for length in lengths]
+    return np.repeat(np.arange(lengths.size), lengths), np.concatenate(columns)
+
+
+@pytest.mark.parametrize("law", LENGTHS.values(), ids=LENGTHS.keys())
+def test_chunks_hold_every_entry_once_and_waste_little(law):
+    lengths = law(np.random.default_rng(0))
+    rows, cols = entries_of_rows(lengths, 3000)
+    operator = operators.EntrySampling(rows, cols, (lengths.size, 3000), dense=False)
+    found, size = [], 0
+    for group in operator.by_row.groups:
+        columns, positions = np.asarray(group.columns), np.asarray(group.positions)
+        row_of = np.take_along_axis(np.asarray(group.rows), np.asarray(group.row_of), 1)
+        held = columns < 3000
+        assert not held[int(group.num_batches) :].any()
+        np.testing.assert_array_equal(held, positions < rows.size)
+        row_of = np.broadcast_to(row_of[:, :, None], columns.shape)
+        found.append(np.stack([positions[held], row_of[held], columns[held]]))
+        size += columns[: int(group.num_batches)].size
+    found = np.concatenate(found, axis=1)
+    np.testing.assert_array_equal(
+        found[:, np.argsort(found[0])], np.stack([np.arange(rows.size), rows, cols])
     )
-    assert np.sum(widths[np.searchsorted(widths, lengths)]) == best
+    assert size <= 1.5 * rows.size + 8 * lengths.size  # each row has a chunk
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25])
+@pytest.mark.parametrize("shape", [(60, 40), (300, 200), (2000, 1500)])
+def test_masks_of_about_as_many_entries_have_equal_shapes(shape, fraction):
+    rng = np.random.default_rng(0)
+    shapes = set()
+    for _ in range(6):
+        # Within 1 %, between two sizes that are rounded to.
+        size = shape[0] * shape[1]
+        count = build_layouts.rounded(int(fraction * size)) * 63 // 64
+        cells = rng.permutation(size)[: count - rng.integers(count // 100 + 1)]
+        operator = operators.EntrySampling(*np.divmod(cells, shape[1]), shape, dense=False)
+        leaves = jax.tree.leaves(operator.rounded())
+        shapes.add(tuple(leaf.shape for leaf in leaves))
+    assert len(shapes) == 1
 
 
 def test_most_rows_and_columns_may_be_empty():
@@ -111,10 +137,6 @@ def test_most_rows_and_columns_may_be_empty():
     parts, order = operator.split(20)  # more than there are entries
     found = jnp.stack([part.forward_factors(factors) for part in parts]).reshape(-1)
     np.testing.assert_allclose(found[order < 10], expected[order[order < 10]], rtol=1e-12)
-
-
-def _increasing(values, count):
-    return [c for c in itertools.combinations(values, count) if c[-1] == values[-1]]
 
 
 def test_indices_are_64_bit_where_32_do_not_suffice():
@@ -148,13 +170,25 @@ def test_loss_estimates_the_error_of_the_whole_matrix():
 # The row solvers. Cholesky is the oracle of the iterative ones; its own is numpy.linalg.lstsq.
 
 
+class Batch(NamedTuple):
+    rows: ChunkedRows
+    targets: jax.Array
+    matrices: jax.Array  # of each row, whole
+    values: jax.Array
+
+    def length(self, values: jax.Array) -> jax.Array:
+        return jnp.sqrt(self.rows.squares(values))
+
+
 @pytest.fixture(scope="module")
-def batch():
-    """Four rows of 12 lines, the last of them padding, with a weak column."""
+def batch() -> Batch:
+    """Four rows of three chunks of four lines, the last line padding, with a weak column."""
     matrices = normal(1, (4, 12, 3)) * jnp.array([1.0, 0.3, 0.05])[None, None]
     matrices = matrices.at[:, -1].set(0)
     targets = normal(2, (4, 12)).at[:, -1].set(0)
-    return GatheredRows(matrices, 3), targets
+    row_of, lengths = jnp.repeat(jnp.arange(4), 3), jnp.tile(jnp.array([4, 4, 3]), 4)
+    rows = ChunkedRows(matrices.reshape(12, 4, 3), row_of, lengths, 4, 3)
+    return Batch(rows, targets.reshape(12, 4), matrices, targets)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
@@ -170,29 +204,31 @@ def batch():
     ids=["cholesky", "cg", "srht", "countsketch", "gaussian"],
 )
 def test_row_solvers_find_the_least_squares_solution(batch, inner, ridge):
-    rows, targets = batch
+    rows, targets, matrices, values = batch
     root = ridge**0.5 * jnp.eye(3)
     found = inner.solve(rows, targets, jnp.zeros((4, 3)), root, KEY)
+    residual = found.residual.reshape(4, 12)
     for i in range(4):
-        design = np.concatenate([rows.matrix[i], root])
-        expected = np.linalg.lstsq(design, np.concatenate([targets[i], np.zeros(3)]), rcond=None)[0]
+        design = np.concatenate([matrices[i], root])
+        expected = np.linalg.lstsq(design, np.concatenate([values[i], np.zeros(3)]), rcond=None)[0]
         np.testing.assert_allclose(found.x[i], expected, rtol=1e-8)
         np.testing.assert_allclose(
-            found.residual[i], targets[i] - rows.matrix[i] @ expected, rtol=1e-7, atol=1e-8
+            residual[i], values[i] - matrices[i] @ expected, rtol=1e-7, atol=1e-8
         )
 
 
 def test_conjugate_gradients_stop_at_the_fraction_of_the_residual(batch):
-    rows, targets = batch
+    rows, targets = batch[:2]
     exact = solvers.Cholesky().solve(rows, targets, jnp.zeros((4, 3)), jnp.zeros((3, 3)), None)
     steps = []
     for tolerance in (0.5, 0.1, 1e-3):
         inner = solvers.ConjugateGradient(tolerance)
         found = inner.solve(rows, targets, jnp.zeros((4, 3)), jnp.zeros((3, 3)), None)
-        error = jnp.linalg.norm(found.residual - exact.residual, axis=1)
-        assert jnp.all(error <= 2 * tolerance * jnp.linalg.norm(found.residual, axis=1))
-        steps.append(int(found.steps))
-    assert steps == sorted(steps)
+        error = batch.length(found.residual - exact.residual)
+        assert jnp.all(error <= 2 * tolerance * batch.length(found.residual))
+        steps.append(np.asarray(found.steps))
+    assert np.all(np.diff(steps, axis=0) >= 0)
+    assert np.sum(steps[-1]) > np.sum(steps[0])
 
 
 @pytest.mark.parametrize("rank", [3, 4, 64])  # widened, a whole register, copied with arithmetic
@@ -205,21 +241,14 @@ def test_gathered_designs_are_the_lines_of_the_factor(rank, dtype):
 
     def designs(rows, x):
         values = rows.times(x)
-        flags = jnp.zeros_like(values).at[:, ::2].set(1)
-        return (
-            rows.gram(),
-            rows.adjoint_times(values),
-            rows.kept(flags).gram(),
-            rows.matrices()[:, 0],
-        )
+        return rows.gram(), rows.adjoint_times(values), rows.squares(values)
 
-    gram, adjoint, half, first = operator.by_row.map(designs, table, per_row=x)
+    gram, adjoint, squares = operator.by_row.map(designs, table, per_row=x)
     for i in range(9):
         a = table[mask[i]]
         np.testing.assert_allclose(gram[i], a.conj().T @ a, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(adjoint[i], a.conj().T @ (a @ x[i]), rtol=1e-11, atol=1e-11)
-        np.testing.assert_allclose(half[i], a[::2].conj().T @ a[::2], rtol=1e-12, atol=1e-12)
-        np.testing.assert_array_equal(first[i], a[0])
+        np.testing.assert_allclose(squares[i], np.linalg.norm(a @ x[i]) ** 2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e5, 1e12, np.inf])
@@ -244,9 +273,13 @@ def test_qr_of_several_tall_matrices_at_once_is_that_of_each():
 
 
 @pytest.mark.parametrize("kind", ["srht", "countsketch", "gaussian"])
-def test_a_sketch_preconditions_whatever_the_condition_number(kind):
+@pytest.mark.parametrize("width", [16, 256])
+def test_a_sketch_preconditions_whatever_the_condition_number(kind, width):
     matrices = normal(1, (3, 256, 4)) * jnp.array([1.0, 1e-2, 1e-4, 1e-6])[None, None]
-    factors = sketch_factors(KEY, matrices, jnp.zeros((4, 4)), kind, 64)
+    chunks = matrices.reshape(-1, width, 4)
+    row_of = jnp.repeat(jnp.arange(3), 256 // width)
+    rows = ChunkedRows(chunks, row_of, jnp.full(len(chunks), width), 3, 4)
+    factors = sketch_factors(KEY, rows, jnp.zeros((4, 4)), kind, 64)
     for a, lower in zip(matrices, factors, strict=True):
         assert np.linalg.cond(a) > 1e5
         assert np.linalg.cond(a @ np.linalg.inv(lower.T)) < 3
@@ -286,11 +319,11 @@ def test_hadamard_transform_is_that_of_scipy():
 
 def test_pythagoras_turns_a_small_excess_of_the_residual_into_a_small_error(batch):
     # P10 of the notes: |A (x' - x)|^2 = |A x' - b|^2 - |A x - b|^2 at the minimizer x.
-    rows, targets = batch
+    rows, targets = batch[:2]
     exact = solvers.Cholesky().solve(rows, targets, jnp.zeros((4, 3)), jnp.zeros((3, 3)), None)
     moved = exact.x + normal(3, (4, 3))
-    excess = jnp.sum((rows.times(moved) - targets) ** 2, 1) - jnp.sum(exact.residual**2, 1)
-    np.testing.assert_allclose(jnp.sum(rows.times(moved - exact.x) ** 2, 1), excess, rtol=1e-11)
+    excess = rows.squares(rows.times(moved) - targets) - rows.squares(exact.residual)
+    np.testing.assert_allclose(rows.squares(rows.times(moved - exact.x)), excess, rtol=1e-11)
 
 
 # Alternating minimization.
@@ -348,10 +381,9 @@ def test_complex_matrices_are_completed():
 def test_split_samples_are_disjoint_and_all_used():
     solver = solvers.AlternatingMinimization(solvers.Cholesky(), sample_splitting=2)
     state = solve(PROBLEM, solver, START, key=KEY, max_steps=0).state
-    subset = np.asarray(PROBLEM.operator.by_row.measured(state.by_row.subset))
-    np.testing.assert_array_equal(
-        subset, PROBLEM.operator.by_column.measured(state.by_column.subset)
-    )
+    m, operator = PROBLEM.operator.num_measurements, PROBLEM.operator
+    subset = np.asarray(operator.by_row.measured(state.by_row.subset))[:m]
+    np.testing.assert_array_equal(subset, operator.by_column.measured(state.by_column.subset)[:m])
     assert set(subset) == {0, 1, 2, 3}
 
 
@@ -361,7 +393,7 @@ def test_a_split_half_step_reads_its_own_subset():
     start = starts.spectral(dense, RANK)
     subset = dense.operator.by_row.measured(
         solve(dense, solver, start, key=KEY, max_steps=0).state.by_row.subset
-    )
+    )[: dense.operator.num_measurements]
     # Rubbish in the other subset of the column half changes nothing there.
     spoilt = jnp.where(subset == 1, 1e3, dense.measurements)
     values = [

@@ -16,6 +16,7 @@ LAYERS = [
     {"gain_uncertainty"},
     {"calibration", "diagnosis", "metrics", "problems", "row_solvers", "schedules", "starts"},
     {"solvers", "prediction"},
+    {"recorded"},
     {"solve"},
     {"checkpoint", "distributed", "sweeps"},
 ]

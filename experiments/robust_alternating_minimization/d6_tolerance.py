@@ -37,22 +37,23 @@ class Perturbed(AbstractRowSolver):
     def solve(
         self,
         rows: AbstractRows,
-        targets: Inexact[Array, "b d"],
+        targets: Inexact[Array, "c d"],
         start: Inexact[Array, "b k"],
         ridge_root: Inexact[Array, "k k"],
         key: PRNGKeyArray | None,
     ) -> RowSolution:
         assert key is not None
         exact = Cholesky().solve(rows, targets, start, ridge_root, None)
-        size = self.residual_tolerance * jnp.linalg.norm(exact.residual, axis=1)
-        size = size + self.target_tolerance * jnp.linalg.norm(targets, axis=1)
+        size = self.residual_tolerance * jnp.sqrt(rows.squares(exact.residual))
+        size = size + self.target_tolerance * jnp.sqrt(rows.squares(targets))
         # Each batch of rows is given the same key: other directions for other data.
         seed = jax.lax.bitcast_convert_type(jnp.sum(targets).astype(jnp.float32), jnp.uint32)
         change = jax.random.normal(jax.random.fold_in(key, seed), start.shape, start.dtype)
         image = rows.times(change)
-        length = jnp.linalg.norm(image, axis=1)
-        scale = jnp.where(length > 0, size / jnp.where(length > 0, length, 1), 0)[:, None]
-        return RowSolution(exact.x + scale * change, exact.residual - scale * image, exact.steps)
+        length = jnp.sqrt(rows.squares(image))
+        scale = jnp.where(length > 0, size / jnp.where(length > 0, length, 1), 0)
+        residual = exact.residual - rows.spread(scale) * image
+        return RowSolution(exact.x + scale[:, None] * change, residual, exact.steps)
 
 
 @dataclass(frozen=True)

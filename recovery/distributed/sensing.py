@@ -90,7 +90,7 @@ class ShardedSensing(AbstractOperator):
             axis,
             operator.in_struct,
             operator.out_struct,
-            operator.isometry_factor,
+            float(operator.isometry_factor),
         )
 
     @property
@@ -182,11 +182,12 @@ class ShardedSensing(AbstractOperator):
     def _back(
         self, shard: AbstractOperator, back: AbstractBackProjection
     ) -> AbstractBackProjection:
-        scale = shard.isometry_factor / self.isometry_factor
         if isinstance(back, DenseBackProjection):
+            scale = shard.isometry_factor / self.isometry_factor
             return DenseBackProjection(self._sum(back.matrix) * scale)
+        # The parts of sampled entries have the isometry factor of the whole.
         parts = jax.tree.map(lambda leaf: leaf[None], back)
-        return ShardedBackProjection(parts, self.mesh, self.axis, scale)
+        return ShardedBackProjection(parts, self.mesh, self.axis)
 
     @property
     def _back_spec(self) -> P:
@@ -201,7 +202,6 @@ class ShardedBackProjection(AbstractBackProjection):
     parts: AbstractBackProjection
     mesh: Mesh = eqx.field(static=True)
     axis: str = eqx.field(static=True)
-    scale: float = eqx.field(static=True)
 
     @eqx.filter_jit
     def project(self, factors: Factors) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
@@ -217,8 +217,7 @@ class ShardedBackProjection(AbstractBackProjection):
 
     def _sum(self, product: Callable[..., PyTree], whole: PyTree) -> PyTree:
         def local(*arguments: Any) -> PyTree:
-            total = jax.lax.psum(product(*arguments), self.axis)
-            return jax.tree.map(lambda leaf: leaf * self.scale, total)
+            return jax.lax.psum(product(*arguments), self.axis)
 
         return map_shards(local, self.parts, (), whole, P(), self.mesh, self.axis)
 

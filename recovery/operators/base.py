@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Inexact, Num
+from jaxtyping import Array, ArrayLike, Inexact, Num, Real
 
 from recovery.factors import Factors
 from recovery.losses import SQUARED, Loss
@@ -102,8 +102,12 @@ class AbstractOperator(eqx.Module):
         """Measurements as an operator keeps them that adds zeros or has another order."""
         return jnp.asarray(y)
 
+    def rounded(self) -> "AbstractOperator":
+        """With zeros behind its measurements where that makes compiled programs serve many sizes."""
+        return self
+
     @property
-    def isometry_factor(self) -> float:
+    def isometry_factor(self) -> float | Real[Array, ""]:
         """What losses are divided by, so that a step size means the same for every operator.
 
         m, the number of measurements, for which `(1/m) A*A` is near the identity if they are

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Inexact, Num
+from jaxtyping import Array, ArrayLike, Inexact, Num, Real
 
 from recovery._arrays import check_instance, check_matches, inexact_array, is_concrete
 from recovery.factors import Factors
@@ -87,7 +87,7 @@ class StackedSensing(AbstractOperator):
         return any(operator.only_squared_loss for operator in self.operators)
 
     @property
-    def isometry_factor(self) -> float:
+    def isometry_factor(self) -> float | Real[Array, ""]:
         return sum(operator.isometry_factor for operator in self.operators)
 
     def _split(self, y: Inexact[Array, " m"]) -> list[Array]:
@@ -159,7 +159,7 @@ class WeightedSensing(AbstractOperator):
         return self.operator.only_squared_loss
 
     @property
-    def isometry_factor(self) -> float:
+    def isometry_factor(self) -> float | Real[Array, ""]:
         return self.operator.isometry_factor
 
 

@@ -1,28 +1,32 @@
 """Entries of a matrix, observed one by one."""
 
+import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, ArrayLike, Bool, Inexact, Int, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Inexact, Int, PyTree, Real
 
-from recovery._arrays import check_matches, check_shape
+from recovery._arrays import check_matches, check_shape, cut, is_concrete, lengthened
 from recovery.factors import Factors
 from recovery.operators.back_projection import AbstractBackProjection
 from recovery.operators.base import AbstractOperator
-from recovery.operators.build_layouts import index_dtype, masked_layout, padded_layouts
+from recovery.operators.build_layouts import (
+    chunked_layouts,
+    index_dtype,
+    masked_layout,
+    rounded,
+)
 from recovery.operators.row_layouts import AbstractRowLayout, MaskedRowLayout
 
 # Where more of the matrix is seen, products with the whole matrix are faster (n = 1,000, ranks 5
 # and 20, two CPU threads).
 _DENSE_FRACTION = 0.5
 _LARGEST_DENSE = 2**26
-# A small one compiles in a third of the time, and its products take 1.2 to 1.5 times as long.
-_SMALL = 2**16
 _DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
 
 
@@ -32,18 +36,19 @@ Indices = Int[ArrayLike, " m"] | Sequence[int]
 class EntrySampling(AbstractOperator):
     """`A(X)_e = X[rows_e, cols_e]`, on factors in O(m k) time and memory.
 
-    The entries are sorted by rows and by columns once, at construction, which runs on the host:
-    not inside jit. Measurements keep the order in which the entries were given.
+    The entries are sorted by rows and by columns once, at construction. Measurements keep the order
+    in which the entries were given.
 
     `(1/p) A*A` is the identity on average over uniformly random entries, p = m / (n1 n2); losses
     are divided by p, so that a step size means the same as for Gaussian measurements.
 
     Args:
-        rows, cols: of the entries, from 0, each pair once.
+        rows, cols: of the entries, from 0, each pair once. Inside jit and vmap they may be traced,
+            for a dense operator; whether they are in range and distinct is not checked there.
         shape: (n1, n2).
         dtype: of the matrices it acts on, real or complex; jax's default floating type if None.
         dense: keep dense n1 x n2 arrays; None decides: where at least half of the entries is
-            observed and for n1 n2 <= 2^16, never for n1 n2 > 2^26.
+            observed or they are traced, never for n1 n2 > 2^26.
 
     Raises ValueError for entries out of range or given twice, and TypeError for indices that are
     no integers.
@@ -55,6 +60,7 @@ class EntrySampling(AbstractOperator):
     by_column: AbstractRowLayout
     row_counts: Int[Array, " n1"]
     column_counts: Int[Array, " n2"]
+    sampling_rate: Real[Array, ""]  # p, the fraction of the entries that is observed
     _in_struct: jax.ShapeDtypeStruct = eqx.field(static=True)
 
     def __init__(
@@ -68,26 +74,31 @@ class EntrySampling(AbstractOperator):
     ):
         check_shape(shape)
         n1, n2 = (int(size) for size in shape)
-        rows, cols = check_indices(rows, cols, (n1, n2))
         dtype = jnp.zeros((), dtype or float).dtype
         if dtype not in _DTYPES:
             raise TypeError(
                 f"dtype is {dtype}, but single or double precision, real or complex, is needed: "
                 "measurements are cast by .astype(float)."
             )
-        positions = _positions(rows, cols, (n1, n2))
-        if positions.nnz < rows.size:  # duplicates were added up
-            raise ValueError(_duplicates(rows, cols))
+        known = is_concrete(rows) and is_concrete(cols)
+        if known:
+            rows, cols = check_indices(rows, cols, (n1, n2))
+        else:
+            rows, cols = jnp.asarray(rows), jnp.asarray(cols)
         if dense is None:
-            much = rows.size >= _DENSE_FRACTION * n1 * n2 and n1 * n2 <= _LARGEST_DENSE
-            dense = much or n1 * n2 <= _SMALL
-        transposed = sp.csr_array(positions.T)
-        (self.by_row,) = _layouts([positions], (n1, n2), dtype, dense, rows.size)
-        (self.by_column,) = _layouts([transposed], (n2, n1), dtype, dense, rows.size)
-        self.row_counts = jnp.asarray(np.diff(positions.indptr))
-        self.column_counts = jnp.asarray(np.diff(transposed.indptr))
-        self.rows, self.cols = jnp.asarray(rows), jnp.asarray(cols)
+            much = not known or rows.size >= _DENSE_FRACTION * n1 * n2
+            dense = much and n1 * n2 <= _LARGEST_DENSE
+        if not (known or dense):
+            raise ValueError(
+                f"entries of a {n1} x {n2} matrix are traced, but inside jit and vmap only dense "
+                "arrays can be made of them: leave out dense=False, or make the operator outside."
+            )
         self._in_struct = jax.ShapeDtypeStruct((n1, n2), dtype)
+        self.rows, self.cols = jnp.array(rows), jnp.array(cols)
+        (arranged,) = _arranged([(rows, cols)], self._in_struct, dense)
+        self.by_row, self.by_column, self.row_counts, self.column_counts = arranged
+        # Weakly typed: it takes on the dtype of what it multiplies.
+        self.sampling_rate = jnp.asarray(rows.size / (n1 * n2))
 
     @classmethod
     def from_scipy(cls, matrix: Any, **options: Any) -> "EntrySampling":
@@ -123,35 +134,26 @@ class EntrySampling(AbstractOperator):
         """The entries in the order of their rows, in `number` operators of equal shapes.
 
         Also which measurement each of theirs is, one after the other. Past the last one it is m,
-        for no entry at all, whose measurement is 0.
+        for no entry at all, whose measurement is 0. Their isometry factor is that of all entries.
         """
-        m, (n1, n2) = self.num_measurements, self.in_struct.shape
+        m, struct = self.num_measurements, self.in_struct
         size = -(-m // number)
         order = np.full(number * size, m, index_dtype(m))
         order[:m] = np.lexsort((self.cols, self.rows))
         rows, cols = (
             np.append(index, end).astype(index.dtype)[order].reshape(number, size)
-            for index, end in ((self.rows, n1), (self.cols, n2))
+            for index, end in zip((self.rows, self.cols), struct.shape, strict=True)
         )
-        by_row = [
-            _positions(r[r < n1], c[r < n1], (n1, n2)) for r, c in zip(rows, cols, strict=True)
-        ]
-        by_column = [sp.csr_array(positions.T) for positions in by_row]
-        dense = isinstance(self.by_row, MaskedRowLayout)
-        parts = zip(
-            map(jnp.asarray, rows),
-            map(jnp.asarray, cols),
-            _layouts(by_row, (n1, n2), self.in_struct.dtype, dense, size),
-            _layouts(by_column, (n2, n1), self.in_struct.dtype, dense, size),
-            (jnp.asarray(np.diff(positions.indptr)) for positions in by_row),
-            (jnp.asarray(np.diff(positions.indptr)) for positions in by_column),
-            strict=True,
-        )
+        pairs = list(zip(rows, cols, strict=True))
+        parts = _arranged(pairs, struct, isinstance(self.by_row, MaskedRowLayout))
 
         def contents(x: Any) -> Any:
             return x.rows, x.cols, x.by_row, x.by_column, x.row_counts, x.column_counts
 
-        return [eqx.tree_at(contents, self, part) for part in parts], order
+        return [
+            eqx.tree_at(contents, self, (*map(jnp.array, pair), *part))
+            for pair, part in zip(pairs, parts, strict=True)
+        ], order
 
     @property
     def in_struct(self) -> jax.ShapeDtypeStruct:
@@ -162,43 +164,45 @@ class EntrySampling(AbstractOperator):
         return jax.ShapeDtypeStruct(self.rows.shape, self._in_struct.dtype)
 
     @property
-    def isometry_factor(self) -> float:
+    def isometry_factor(self) -> Real[Array, ""]:
         return self.sampling_rate
 
-    @property
-    def sampling_rate(self) -> float:
-        """p, the fraction of the entries that is observed."""
-        return self.num_measurements / (self.in_struct.shape[0] * self.in_struct.shape[1])
+    def rounded(self) -> "EntrySampling":
+        size, ends = rounded(self.num_measurements), self.in_struct.shape
+        rows, cols = (
+            lengthened(index, size, end)
+            for index, end in zip((self.rows, self.cols), ends, strict=True)
+        )
+        return eqx.tree_at(lambda x: (x.rows, x.cols), self, (rows, cols))
 
-    def forward(self, x: Inexact[Array, "n1 n2"]) -> Inexact[Array, " m"]:
+    def forward(self, x: Inexact[ArrayLike, "n1 n2"]) -> Inexact[Array, " m"]:
+        x = jnp.asarray(x)
         check_matches("x", x, self.in_struct)
-        # Only the last part of a `split` has places outside of the matrix.
-        return x.at[self.rows, self.cols].get(mode="fill", fill_value=0)
+        even = self.rounded()
+        return cut(_values(x, even.rows, even.cols), self.num_measurements)
 
     def adjoint(self, y: Inexact[Array, " m"]) -> Inexact[Array, "n1 n2"]:
-        check_matches("y", y, self.out_struct)
-        zero = jnp.zeros(self.in_struct.shape, self.in_struct.dtype)
-        return zero.at[self.rows, self.cols].set(y, unique_indices=True)
+        even = self.rounded()
+        return _filled(self._lengthened(y), even.rows, even.cols, self.in_struct)
 
     def forward_factors(self, factors: Factors) -> Inexact[Array, " m"]:
         check_matches("factors", factors.struct, self.in_struct)
-        return self.by_row.measured(self.by_row.products(factors.left, factors.right))
+        return cut(_products(self.by_row, factors), self.num_measurements)
 
     def adjoint_factors(
         self, y: Inexact[Array, " m"], factors: Factors
     ) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
         check_matches("factors", factors.struct, self.in_struct)
-        return self._arranged(y).project(factors)
+        return _projected(self._lengthened(y), self.by_row, self.by_column, factors)
 
     def back_project(self, dual: Inexact[Array, " m"]) -> "EntryBackProjection":
-        return self._arranged(dual / self.isometry_factor)
+        values = self._lengthened(dual) / self.sampling_rate.astype(dual.dtype)
+        return EntryBackProjection.arranged(values, self.by_row, self.by_column)
 
-    def _arranged(self, values: Inexact[Array, " m"]) -> "EntryBackProjection":
-        check_matches("y", values, self.out_struct)
-        by_row, by_column = self.by_row, self.by_column
-        return EntryBackProjection(
-            by_row, by_column, by_row.arrange(values), by_column.arrange(values)
-        )
+    def _lengthened(self, y: Inexact[Array, " m"]) -> Inexact[Array, " s"]:
+        """By zeros, to the room that the layouts have."""
+        check_matches("y", y, self.out_struct)
+        return lengthened(y, rounded(self.num_measurements), 0)
 
 
 class EntryBackProjection(AbstractBackProjection):
@@ -209,6 +213,15 @@ class EntryBackProjection(AbstractBackProjection):
     by_column: AbstractRowLayout
     row_values: PyTree[Array]
     column_values: PyTree[Array]
+
+    @classmethod
+    def arranged(
+        cls,
+        values: Inexact[Array, " s"],
+        by_row: AbstractRowLayout,
+        by_column: AbstractRowLayout,
+    ) -> "EntryBackProjection":
+        return cls(by_row, by_column, by_row.arrange(values), by_column.arrange(values))
 
     def project(self, factors: Factors) -> tuple[Inexact[Array, "n1 k"], Inexact[Array, "n2 k"]]:
         return (
@@ -223,22 +236,75 @@ class EntryBackProjection(AbstractBackProjection):
         return self.by_column.sums(self.column_values, u).conj()
 
 
-def _positions(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
-    """The matrix whose data are the places of its entries among the measurements."""
-    places = np.arange(rows.size, dtype=index_dtype(rows.size))
-    return sp.csr_array(sp.coo_array((places, (rows, cols)), shape=shape))
+@jax.jit
+def _values(x: Array, rows: Array, cols: Array) -> Array:
+    # Past the last measurement there are places outside of the matrix.
+    return x.at[rows, cols].get(mode="fill", fill_value=0)
 
 
-def _layouts(
-    parts: Sequence[sp.csr_array],
-    shape: tuple[int, int],
-    dtype: jax.typing.DTypeLike,
-    dense: bool,
-    num_measurements: int,
-) -> Sequence[AbstractRowLayout]:
+@functools.partial(jax.jit, static_argnums=3)
+def _filled(values: Array, rows: Array, cols: Array, struct: jax.ShapeDtypeStruct) -> Array:
+    zero = jnp.zeros(struct.shape, struct.dtype)
+    return zero.at[rows, cols].set(values, unique_indices=True)
+
+
+@jax.jit
+def _products(layout: AbstractRowLayout, factors: Factors) -> Array:
+    return layout.measured(layout.products(factors.left, factors.right))
+
+
+@jax.jit
+def _projected(
+    values: Array, by_row: AbstractRowLayout, by_column: AbstractRowLayout, factors: Factors
+) -> tuple[Array, Array]:
+    return EntryBackProjection.arranged(values, by_row, by_column).project(factors)
+
+
+class _Arranged(NamedTuple):
+    by_row: AbstractRowLayout
+    by_column: AbstractRowLayout
+    row_counts: Int[Array, " n1"]
+    column_counts: Int[Array, " n2"]
+
+
+def _arranged(
+    parts: Sequence[tuple[Any, Any]], struct: jax.ShapeDtypeStruct, dense: bool
+) -> list[_Arranged]:
+    """Layouts of equal shapes for parts of equal size, whose last places may be outside."""
+    (n1, n2), size = struct.shape, rounded(len(parts[0][0]))
+    positions = [_positions(r, c, (n1, n2)) for r, c in parts if is_concrete(r)]
     if dense:
-        return [masked_layout(positions, shape, dtype, num_measurements) for positions in parts]
-    return padded_layouts(parts, shape, num_measurements)
+        by_row = [masked_layout(r, c, (n1, n2), struct.dtype, size) for r, c in parts]
+        by_column = [masked_layout(c, r, (n2, n1), struct.dtype, size) for r, c in parts]
+    else:
+        by_row = chunked_layouts(positions, (n1, n2), size)
+        transposed = [sp.csr_array(each.T) for each in positions]
+        by_column = chunked_layouts(transposed, (n2, n1), size)
+    counts = [(_counts(r, n1), _counts(c, n2)) for r, c in parts]
+    return [
+        _Arranged(*layouts, *of_part)
+        for *layouts, of_part in zip(by_row, by_column, counts, strict=True)
+    ]
+
+
+def _counts(index: Any, size: int) -> Int[Array, " n"]:
+    """How often each number below `size` occurs."""
+    if is_concrete(index):
+        return jnp.array(np.bincount(index, minlength=size)[:size])
+    return jnp.bincount(index, length=size)
+
+
+def _positions(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+    """The matrix whose data are the places of its entries among the measurements.
+
+    Raises ValueError for a place given twice.
+    """
+    places = np.flatnonzero(rows < shape[0]).astype(index_dtype(rows.size))
+    inside = rows[places], cols[places]
+    positions = sp.csr_array(sp.coo_array((places, inside), shape=shape))
+    if positions.nnz < places.size:  # duplicates were added up
+        raise ValueError(_duplicates(*inside))
+    return positions
 
 
 def check_indices(rows: Any, cols: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int, PyTree
 
-from recovery.operators.rows import MaskedRows, gatherable, gathered, take, with_zero
+from recovery.operators.rows import ChunkedRows, MaskedRows, copied, gatherable, take, with_zero
 
 
 class AbstractRowLayout(eqx.Module):
@@ -65,7 +65,7 @@ class MaskedRowLayout(AbstractRowLayout):
         return take(with_zero(values), self.positions)
 
     def measured(self, arranged: PyTree[Array]) -> Array:
-        return take(arranged.reshape(-1), self.entry_slots)
+        return _read(arranged.reshape(-1), self.entry_slots)
 
     def map(
         self,
@@ -105,27 +105,35 @@ class MaskedRowLayout(AbstractRowLayout):
         )
 
 
-class Bucket(NamedTuple):
-    """Rows of about equal length, in batches. A number one past the end stands for nothing."""
+class Group(NamedTuple):
+    """Rows cut into chunks of w entries, in batches of c chunks that hold whole rows.
 
-    rows: Int[Any, "batches b"]  # NumPy while it is built
-    columns: Int[Any, "batches b d"]
-    positions: Int[Any, "batches b d"]  # among the measurements
+    A number one past the end stands for nothing.
+    """
+
+    columns: Int[Any, "batches c w"]  # NumPy while it is built
+    positions: Int[Any, "batches c w"]  # among the measurements
+    row_of: Int[Any, "batches c"]  # among the rows of the batch, in order
+    rows: Int[Any, "batches b"]
+    num_batches: Int[Any, ""]  # the first ones; the others are empty
 
 
-class PaddedRowLayout(AbstractRowLayout):
-    """Rows padded to a few common lengths: time and memory in proportion to the entries."""
+class ChunkedRowLayout(AbstractRowLayout):
+    """Rows in chunks: time and memory in proportion to the entries, in programs that serve all.
 
-    buckets: tuple[Bucket, ...]
-    row_slots: Int[Array, " rows"]  # of each row among the rows of all buckets
-    entry_slots: Int[Array, " m"]  # of each measurement among the entries of all buckets
+    Most rows are in one group; very long ones, which need larger batches, in a second one.
+    """
+
+    groups: tuple[Group, ...]
+    row_slots: Int[Array, " rows"]  # of each row among the rows of all batches
+    entry_slots: Int[Array, " m"]  # of each measurement among the entries of all batches
 
     def arrange(self, values: Array) -> tuple[Array, ...]:
         padded = with_zero(values)
-        return tuple(take(padded, bucket.positions) for bucket in self.buckets)
+        return tuple(take(padded, group.positions) for group in self.groups)
 
     def measured(self, arranged: PyTree[Array]) -> Array:
-        return take(jnp.concatenate([part.reshape(-1) for part in arranged]), self.entry_slots)
+        return _read(jnp.concatenate([part.reshape(-1) for part in arranged]), self.entry_slots)
 
     def map(
         self,
@@ -138,12 +146,14 @@ class PaddedRowLayout(AbstractRowLayout):
             lines = [part.reshape(-1, *part.shape[2:]) for part in parts]
             return take(jnp.concatenate(lines), self.row_slots)
 
-        return jax.tree.map(join, *self._batches(function, table, *arranged, per_row=per_row))
+        found = self._batches(function, table, *arranged, per_row=per_row, skip=True)
+        return jax.tree.map(join, *found)
 
     def products(
         self, own: Inexact[Array, "rows k"], table: Inexact[Array, "n k"]
     ) -> tuple[Array, ...]:
-        return tuple(self._batches(lambda rows, x: rows.times(x), table, per_row=own))
+        # To skip an empty batch would cost a copy of the values of all others.
+        return tuple(self._batches(lambda rows, x: rows.times(x), table, per_row=own, skip=False))
 
     def _batches(
         self,
@@ -151,19 +161,49 @@ class PaddedRowLayout(AbstractRowLayout):
         table: Array,
         *arranged: PyTree[Array],
         per_row: PyTree[Array],
+        skip: bool,
     ) -> list[PyTree[Array]]:
-        """Results with leading axes (batches, b), one for each bucket."""
-        rank = table.shape[1]
-        lines = gatherable(table)
-        per_row = jax.tree.map(with_zero, per_row)
+        """Results with leading axes (batches, b), or (batches, c), one for each group."""
+        num_columns, rank = table.shape
+        lines, per_row = gatherable(table), jax.tree.map(with_zero, per_row)
 
-        def one(batch: tuple[Bucket, tuple[Array, ...]]) -> PyTree[Array]:
-            bucket, values = batch
-            own = jax.tree.map(lambda leaf: take(leaf, bucket.rows), per_row)
-            return function(gathered(lines, bucket.columns, rank), own, *values)
+        def one(batch: tuple[Array, ...]) -> PyTree[Array]:
+            columns, row_of, rows, *values = batch
+            lengths = jnp.sum(columns < num_columns, axis=1)
+            chunks = ChunkedRows(copied(lines, columns), row_of, lengths, rows.size, rank)
+            return function(chunks, jax.tree.map(lambda leaf: take(leaf, rows), per_row), *values)
 
-        parts = zip(*arranged, strict=True) if arranged else ((),) * len(self.buckets)
+        parts = zip(*arranged, strict=True) if arranged else ((),) * len(self.groups)
         return [
-            jax.lax.map(one, (bucket, values))
-            for bucket, values in zip(self.buckets, parts, strict=True)
+            _mapped(one, group.num_batches if skip else None, (*_read_by_rows(group), *values))
+            for group, values in zip(self.groups, parts, strict=True)
         ]
+
+
+def _read_by_rows(group: Group) -> tuple[Array, Array, Array]:
+    return group.columns, group.row_of, group.rows
+
+
+def _mapped(
+    function: Callable[[PyTree[Array]], PyTree[Array]],
+    count: Int[Array, ""] | None,
+    batches: PyTree[Array],
+) -> PyTree[Array]:
+    """`function` of the first `count` batches, zeros for the others; of all if None."""
+    if count is None:
+        return jax.lax.map(function, batches)
+
+    def zeros(batch: PyTree[Array]) -> PyTree[Array]:
+        return jax.tree.map(jnp.zeros_like, jax.eval_shape(function, batch))
+
+    def some(numbered: tuple[Array, PyTree[Array]]) -> PyTree[Array]:
+        number, batch = numbered
+        return jax.lax.cond(number < count, function, zeros, batch)
+
+    numbers = jnp.arange(jax.tree.leaves(batches)[0].shape[0], dtype=count.dtype)
+    return jax.lax.map(some, (numbers, batches))
+
+
+def _read(values: Array, slots: Array) -> Array:
+    """Values at their slots, or 0 at a slot past the end."""
+    return values.at[slots].get(mode="fill", fill_value=0)

@@ -1,59 +1,99 @@
 """The designs of many small least-squares problems: lines of one table, chosen for each row."""
 
 import abc
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact, Int
+from jaxtyping import Array, Inexact, Int, Num, Real
 
 from recovery._arrays import matmul
 
+# From designs (c, d, k) to (c, s, k), with so many independent draws: one for each design, or one
+# for all.
+Sketch = Callable[[Inexact[Array, "c d k"], int], Inexact[Array, "c s k"]]
+
 
 class AbstractRows(eqx.Module):
-    """The designs `A_i` (d_i x k) of a batch of rows: the lines of `table` at the row's entries."""
+    """The designs `A_i` (d_i x k) of a batch of rows: the lines of a table at the row's entries.
+
+    Values at the entries of all rows are one array, in an order that only the class knows.
+    """
 
     @abc.abstractmethod
-    def times(self, x: Inexact[Array, "b k"]) -> Inexact[Array, "b d"]:
+    def times(self, x: Inexact[Array, "b k"]) -> Inexact[Array, "c d"]:
         """`A_i x_i`."""
 
     @abc.abstractmethod
-    def adjoint_times(self, values: Inexact[Array, "b d"]) -> Inexact[Array, "b k"]:
+    def adjoint_times(self, values: Inexact[Array, "c d"]) -> Inexact[Array, "b k"]:
         """`A_i^H values_i`."""
+
+    @abc.abstractmethod
+    def squares(self, values: Inexact[Array, "c d"]) -> Real[Array, " b"]:
+        """`|values_i|^2`."""
+
+    @abc.abstractmethod
+    def spread(self, numbers: Inexact[Array, " b"]) -> Inexact[Array, "c 1"]:
+        """The number of each row beside its values."""
 
     @abc.abstractmethod
     def gram(self) -> Inexact[Array, "b k k"]:
         """`A_i^H A_i`."""
 
     @abc.abstractmethod
-    def matrices(self) -> Inexact[Array, "b d k"]:
-        """The `A_i` themselves, with lines of zeros where a row has no entry."""
+    def sketched_gram(self, sketch: Sketch, size: int) -> Inexact[Array, "b k k"]:
+        """`(S_i A_i)^H S_i A_i` for random S_i; exact for designs of up to `size` lines."""
 
     @abc.abstractmethod
-    def kept(self, flags: Inexact[Array, "b d"]) -> "AbstractRows":
+    def kept(self, flags: Inexact[Array, "c d"]) -> "AbstractRows":
         """Only the lines with flag 1, not those with flag 0."""
 
 
-class GatheredRows(AbstractRows):
-    """Designs in memory, padded by lines of zeros, and by columns of zeros behind the first k."""
+class ChunkedRows(AbstractRows):
+    """Designs cut into chunks of w lines, the last one of each row padded by lines of zeros.
 
-    matrix: Inexact[Array, "b d w"]
+    All chunks of a row are in the batch, one after the other. Lines are padded by zeros behind the
+    first k numbers.
+    """
+
+    chunks: Inexact[Array, "c w l"]
+    row_of: Int[Array, " c"]  # the row of the batch that each chunk belongs to
+    lengths: Int[Array, " c"]  # lines that are no padding
+    num_rows: int = eqx.field(static=True)
     rank: int = eqx.field(static=True)  # k
 
-    def times(self, x: Inexact[Array, "b k"]) -> Inexact[Array, "b d"]:
-        return matmul(self.matrix, _widened(x, self.matrix.shape[-1])[:, :, None])[:, :, 0]
+    def times(self, x: Inexact[Array, "b k"]) -> Inexact[Array, "c w"]:
+        own = take(_widened(x, self.chunks.shape[-1]), self.row_of)
+        return matmul(self.chunks, own[:, :, None])[:, :, 0]
 
-    def adjoint_times(self, values: Inexact[Array, "b d"]) -> Inexact[Array, "b k"]:
-        return matmul(values[:, None, :], self.matrix.conj())[:, 0, : self.rank]
+    def adjoint_times(self, values: Inexact[Array, "c w"]) -> Inexact[Array, "b k"]:
+        return self._sum(matmul(values[:, None, :], self.chunks.conj())[:, 0, : self.rank])
+
+    def squares(self, values: Inexact[Array, "c w"]) -> Real[Array, " b"]:
+        return self._sum(jnp.sum(jnp.abs(values) ** 2, axis=-1))
+
+    def spread(self, numbers: Inexact[Array, " b"]) -> Inexact[Array, "c 1"]:
+        return take(numbers, self.row_of)[:, None]
 
     def gram(self) -> Inexact[Array, "b k k"]:
-        return matmul(self.matrix.conj().mT, self.matrix)[:, : self.rank, : self.rank]
+        return self._sum(_gram(self.chunks)[:, : self.rank, : self.rank])
 
-    def matrices(self) -> Inexact[Array, "b d k"]:
-        return self.matrix[:, :, : self.rank]
+    def sketched_gram(self, sketch: Sketch, size: int) -> Inexact[Array, "b k k"]:
+        rough = _gram(self._sum(sketch(self.chunks[:, :, : self.rank], len(self.chunks))))
+        short = self._sum(self.lengths) <= size
+        return jax.lax.cond(
+            jnp.any(short),
+            lambda: jnp.where(short[:, None, None], self.gram(), rough),
+            lambda: rough,
+        )
 
-    def kept(self, flags: Inexact[Array, "b d"]) -> "GatheredRows":
-        return GatheredRows(self.matrix * flags[:, :, None], self.rank)
+    def kept(self, flags: Inexact[Array, "c w"]) -> "ChunkedRows":
+        return eqx.tree_at(lambda rows: rows.chunks, self, self.chunks * flags[:, :, None])
+
+    def _sum(self, parts: Num[Array, "c ..."]) -> Num[Array, "b ..."]:
+        """Over the chunks of each row."""
+        return jax.ops.segment_sum(parts, self.row_of, self.num_rows, indices_are_sorted=True)
 
 
 class MaskedRows(AbstractRows):
@@ -74,21 +114,28 @@ class MaskedRows(AbstractRows):
         flat = matmul(self.mask, outer.reshape(-1, k * k))
         return flat.reshape(-1, k, k)
 
-    def matrices(self) -> Inexact[Array, "b n k"]:
-        return self.mask[:, :, None] * self.table[None, :, :]
+    def squares(self, values: Inexact[Array, "b n"]) -> Real[Array, " b"]:
+        return jnp.sum(jnp.abs(values) ** 2, axis=-1)
+
+    def spread(self, numbers: Inexact[Array, " b"]) -> Inexact[Array, "b 1"]:
+        return numbers[:, None]
+
+    def sketched_gram(self, sketch: Sketch, size: int) -> Inexact[Array, "b k k"]:
+        if size >= self.table.shape[0]:
+            return self.gram()
+        return _gram(sketch(self.mask[:, :, None] * self.table[None, :, :], 1))
 
     def kept(self, flags: Inexact[Array, "b n"]) -> "MaskedRows":
         return MaskedRows(self.mask * flags, self.table)
 
 
+def _gram(matrices: Inexact[Array, "c d k"]) -> Inexact[Array, "c k k"]:
+    return matmul(matrices.conj().mT, matrices)
+
+
 def gatherable(table: Inexact[Array, "n k"]) -> Inexact[Array, "n+1 w"]:
     """With whole vector registers for lines, and a line of zeros behind the last."""
     return with_zero(_widened(table, _vector_multiple(table.shape[1], table.dtype)))
-
-
-def gathered(table: Inexact[Array, "n w"], columns: Int[Array, "b d"], rank: int) -> GatheredRows:
-    """Designs of the lines that `columns` names in a `gatherable` table of this rank."""
-    return GatheredRows(_copied(table, columns), rank)
 
 
 def with_zero(values: Array) -> Array:
@@ -112,7 +159,7 @@ def _widened(lines: Inexact[Array, "n k"], width: int) -> Inexact[Array, "n w"]:
     return jnp.pad(lines, ((0, 0), (0, width - lines.shape[1])))
 
 
-def _copied(table: Inexact[Array, "n k"], index: Array) -> Array:
+def copied(table: Inexact[Array, "n k"], index: Array) -> Array:
     """As `take` for lines of a factor, with some arithmetic that changes nothing.
 
     XLA's compiler for the CPU unrolls the bare copy of a line of up to some 75 numbers into single

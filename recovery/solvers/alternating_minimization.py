@@ -190,8 +190,8 @@ class AlternatingMinimization(AbstractSolver):
                     rows.kept(kept), kept * values, start, ridge_root, key
                 )
                 residual = values - rows.times(x)
-            squares = jnp.sum(jnp.abs(residual) ** 2, axis=-1)
-            return x, squares, jnp.full(squares.shape, steps, squares.dtype)
+            squares = rows.squares(residual)
+            return x, squares, steps.astype(squares.dtype)
 
         arranged = (values,) if observed.subset is None else (values, observed.subset)
         start = matmul(moving, triangle.T)
@@ -227,7 +227,7 @@ class AlternatingMinimization(AbstractSolver):
 
 
 def _orthonormalized(
-    factor: Inexact[Array, "n k"], ridge: Real[Array, ""], rate: float
+    factor: Inexact[Array, "n k"], ridge: Real[Array, ""], rate: Real[Array, ""]
 ) -> tuple[Inexact[Array, "n k"], Inexact[Array, "k k"], Inexact[Array, "k k"]]:
     """Q, T and R of `[V; sqrt(ridge/p) I] = [Q; Q2] T` and `R = sqrt(p) Q2`.
 
