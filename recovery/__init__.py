@@ -2,25 +2,8 @@
 
 from importlib.metadata import version as _version
 
-from recovery import calibration as calibration
-from recovery import checkpoint as checkpoint
-from recovery import distributed as distributed
-from recovery import metrics as metrics
-from recovery import operators as operators
-from recovery import prediction as prediction
-from recovery import problems as problems
-from recovery import schedules as schedules
-from recovery import solvers as solvers
-from recovery import starts as starts
-from recovery import sweeps as sweeps
-from recovery import theory as theory
-from recovery.diagnosis import Identifiability as Identifiability
-from recovery.diagnosis import identifiability as identifiability
-from recovery.factors import Factors as Factors
-from recovery.problem import Problem as Problem
-from recovery.results import RESULTS as RESULTS
-from recovery.solve import Solution as Solution
-from recovery.solve import SolveError as SolveError
-from recovery.solve import solve as solve
+from recovery._lazy import from_stub as _from_stub
+from recovery.solve import solve as solve  # at once: its module of the same name would hide it
 
+__getattr__, __dir__, __all__ = _from_stub(__name__)
 __version__ = _version("recovery")

@@ -18,7 +18,7 @@ class Loss(NamedTuple):
 
     derivative: Callable[[Array], Array]
     norm: Callable[[Array], Array]
-    mean: Callable[[Array, float], Array]
+    mean: Callable[[Array, float | Array], Array]
 
 
 def _residual(residual: Array) -> Array:

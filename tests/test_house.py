@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of an earlier layer, or of its own.
 LAYERS = [
-    {"_arrays", "_batched", "_cgls", "_hadamard", "_lanes", "_tall_qr", "factors", "files"}
-    | {"gain_box", "losses", "plotting", "progress", "results", "theory", "tree_files"},
+    {"_arrays", "_batched", "_cgls", "_hadamard", "_lanes", "_lazy", "_tall_qr", "factors"}
+    | {"files", "gain_box", "losses", "plotting", "progress", "results", "theory", "tree_files"},
     {"operators"},
     {"problem"},
     {"constraint_rows", "gain_model", "linear_system", "schur"},
@@ -21,7 +21,10 @@ LAYERS = [
     {"checkpoint", "distributed", "sweeps"},
 ]
 FILES = sorted(
-    p for p in (ROOT / "recovery").rglob("*.py") if p.parent.name + p.name != "recovery__init__.py"
+    path
+    for suffix in ("py", "pyi")
+    for path in (ROOT / "recovery").rglob(f"*.{suffix}")
+    if path.parent.name + path.stem != "recovery__init__"
 )
 
 

@@ -103,7 +103,7 @@ class AbstractOperator(eqx.Module):
         return jnp.asarray(y)
 
     def rounded(self) -> "AbstractOperator":
-        """With zeros behind its measurements where that makes compiled programs serve many sizes."""
+        """With zeros behind its measurements where one program then serves many sizes."""
         return self
 
     @property

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
-from jaxtyping import ArrayLike, Int
+import scipy  # scipy.sparse costs 0.1 s, and loads itself where it is first used
+from jaxtyping import Array, Int
 
 from recovery._arrays import is_concrete
 from recovery.operators.row_layouts import ChunkedRowLayout, Group, MaskedRowLayout
@@ -21,8 +21,8 @@ _ENTRIES_PER_BATCH_ELSEWHERE = 2**21
 # So should a batch of whole rows, for which nothing is gathered.
 _CELLS_PER_BATCH = {"cpu": 2**18}
 _CELLS_PER_BATCH_ELSEWHERE = 2**23
-# What a chunk, and a row of a batch, cost beside their entries, in entries; and how much less another
-# width than the first must cost, so that patterns alike get the same.
+# What a chunk, and a row of a batch, cost beside their entries, in entries; and how much less
+# another width than the first must cost, so that patterns alike get the same.
 _WIDTHS, _CHUNK_COST, _ROW_COST, _CLEARLY = (32, 8, 128), 2, 4, 0.97
 # Places for rows over those that all chunks of a batch need on average.
 _ROWS_PER_MEAN = (1.05, 2, 4)
@@ -44,7 +44,7 @@ class _Size(NamedTuple):
 
 
 def chunked_layouts(
-    parts: Sequence[sp.csr_array], shape: tuple[int, int], num_slots: int
+    parts: "Sequence[scipy.sparse.csr_array]", shape: tuple[int, int], num_slots: int
 ) -> list[ChunkedRowLayout]:
     """Layouts of equal shapes, one for each part of the entries.
 
@@ -120,7 +120,7 @@ def _deal(lengths: np.ndarray, size: _Size) -> list[np.ndarray]:
 
 
 def _group(
-    positions: sp.csr_array,
+    positions: "scipy.sparse.csr_array",
     shape: tuple[int, int],
     num_slots: int,
     size: _Size,
@@ -165,8 +165,8 @@ def _layout(groups: list[Group], num_rows: int, num_slots: int) -> ChunkedRowLay
 
 
 def masked_layout(
-    rows: Int[ArrayLike, " m"],
-    cols: Int[ArrayLike, " m"],
+    rows: Int[Array | np.ndarray, " m"],
+    cols: Int[Array | np.ndarray, " m"],
     shape: tuple[int, int],
     dtype: jax.typing.DTypeLike,
     num_slots: int,

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
+import scipy  # scipy.sparse costs 0.1 s, and loads itself where it is first used
 from jaxtyping import Array, ArrayLike, Bool, Inexact, Int, PyTree, Real
 
 from recovery._arrays import check_matches, check_shape, cut, is_concrete, lengthened
@@ -107,10 +107,10 @@ class EntrySampling(AbstractOperator):
         Values stored twice for one place are refused: call `matrix.sum_duplicates()` first if they
         are meant to be added.
         """
-        if not sp.issparse(matrix) or matrix.ndim != 2:
+        if not scipy.sparse.issparse(matrix) or matrix.ndim != 2:
             given = f"{type(matrix).__name__}{list(np.shape(matrix))}"
             raise TypeError(f"a scipy.sparse matrix is needed, got {given}.")
-        entries = sp.coo_array(matrix)
+        entries = scipy.sparse.coo_array(matrix)
         if np.issubdtype(entries.dtype, np.inexact):
             options = {"dtype": entries.dtype} | options
         rows, cols = entries.coords
@@ -278,12 +278,12 @@ def _arranged(
         by_column = [masked_layout(c, r, (n2, n1), struct.dtype, size) for r, c in parts]
     else:
         by_row = chunked_layouts(positions, (n1, n2), size)
-        transposed = [sp.csr_array(each.T) for each in positions]
+        transposed = [scipy.sparse.csr_array(each.T) for each in positions]
         by_column = chunked_layouts(transposed, (n2, n1), size)
     counts = [(_counts(r, n1), _counts(c, n2)) for r, c in parts]
     return [
-        _Arranged(*layouts, *of_part)
-        for *layouts, of_part in zip(by_row, by_column, counts, strict=True)
+        _Arranged(rows, columns, *of_part)
+        for rows, columns, of_part in zip(by_row, by_column, counts, strict=True)
     ]
 
 
@@ -294,14 +294,14 @@ def _counts(index: Any, size: int) -> Int[Array, " n"]:
     return jnp.bincount(index, length=size)
 
 
-def _positions(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> sp.csr_array:
+def _positions(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> "scipy.sparse.csr_array":
     """The matrix whose data are the places of its entries among the measurements.
 
     Raises ValueError for a place given twice.
     """
     places = np.flatnonzero(rows < shape[0]).astype(index_dtype(rows.size))
     inside = rows[places], cols[places]
-    positions = sp.csr_array(sp.coo_array((places, inside), shape=shape))
+    positions = scipy.sparse.csr_array(scipy.sparse.coo_array((places, inside), shape=shape))
     if positions.nnz < places.size:  # duplicates were added up
         raise ValueError(_duplicates(*inside))
     return positions
