@@ -75,7 +75,7 @@ from experiments.calibration_methods import (
 from experiments.calibration_plot import draw
 from experiments.outputs import check_places, write_both
 from experiments.snapshots import MODELS, Data, need, read_data
-from recovery import Factors, Problem, SolveError, operators
+from recovery import Factors, Problem, SolveError, operators, program_cache
 from recovery.calibration import uncertainty
 from recovery.gain_model import GainModel
 
@@ -237,6 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tolerance", type=float, default=1e-10, help="of the relative residual")
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     try:
         options.figure = options.figure or options.out.with_suffix(".png")
         check_places([options.file], options.out, options.figure)

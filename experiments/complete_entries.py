@@ -34,7 +34,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.outputs import check_places
 from experiments.triplets import Pairs, Triplets, numbers_by_id, read_pairs, read_triplets
-from recovery import Factors, Problem, SolveError, plotting, solve, starts
+from recovery import Factors, Problem, SolveError, plotting, program_cache, solve, starts
 from recovery.files import whole_file
 from recovery.operators import EntrySampling
 from recovery.prediction import predict, top_columns
@@ -267,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--top", nargs=2, metavar=("ROW_ID", "COUNT"), help="best new columns")
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     try:
         complete(options)
     except (ValueError, TypeError, OSError, SolveError) as error:

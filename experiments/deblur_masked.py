@@ -48,7 +48,7 @@ from experiments.outputs import check_places, write_both
 from experiments.photograph import load_photograph
 from experiments.snapshots import need
 from experiments.triplets import check_file
-from recovery import Factors, Problem, SolveError, metrics, solve, solvers
+from recovery import Factors, Problem, SolveError, metrics, program_cache, solve, solvers
 from recovery.files import whole_file
 from recovery.operators import GainSensing, MaskedFourier
 
@@ -309,6 +309,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=128, help="pixels of a side, for --demo")
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     try:
         options.figure = options.figure or options.out.with_suffix(".png")
         if options.demo:

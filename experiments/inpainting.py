@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from experiments.complete_entries import chosen_ranks, fit
 from experiments.outputs import check_figure
 from experiments.photograph import load_photograph, show
-from recovery import Factors, Problem, SolveError
+from recovery import Factors, Problem, SolveError, program_cache
 from recovery.files import whole_file
 from recovery.operators import EntrySampling
 
@@ -156,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FIGURE)
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     try:
         inpaint(options.size, options.missing, options.rank, options.out)
     except (ValueError, OSError, SolveError) as error:

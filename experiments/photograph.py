@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.recover_file import recover, whole
-from recovery import Factors, Problem, metrics
+from recovery import Factors, Problem, metrics, program_cache
 from recovery.operators import DenseSensing
 
 MEASUREMENTS_PER_PIXEL = 0.5
@@ -126,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FIGURE)
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     try:
         recover_photograph(options.size, options.rank, options.out)
     except ValueError as error:

@@ -24,6 +24,7 @@ from recovery import (
     Solution,
     SolveError,
     metrics,
+    program_cache,
     schedules,
     solve,
     starts,
@@ -125,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("recovered.npz"))
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     try:
         print(recover_data(options.file, options.rank, options.out, robust=options.robust))
     except (ValueError, TypeError, SolveError) as error:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 import recovery
 from experiments import maps
 from experiments.claims import Claim
+from recovery import program_cache
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +32,7 @@ def main(paper: str, arguments: Sequence[str] | None = None) -> int:
     options = _parse(paper, figures, arguments)
     # Errors down to 1e-24 are drawn and fitted.
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     matplotlib.use("agg")
     rows: list[tuple[str, Claim, float]] = []
     for name in tqdm(options.only or figures, desc=paper, unit="figure", disable=None):

@@ -34,6 +34,7 @@ from recovery import (
     distributed,
     metrics,
     problems,
+    program_cache,
     solve,
     starts,
 )
@@ -111,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--process-id", type=int, help="from 0")
     options = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
     try:
         run(options)
     except (ValueError, TypeError, OSError, RuntimeError, SolveError) as error:

@@ -5,6 +5,7 @@ from recovery import metrics as metrics
 from recovery import operators as operators
 from recovery import prediction as prediction
 from recovery import problems as problems
+from recovery import program_cache as program_cache
 from recovery import schedules as schedules
 from recovery import solvers as solvers
 from recovery import starts as starts

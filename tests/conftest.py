@@ -19,6 +19,13 @@ install_import_hook("recovery", "runtime_types.check").__enter__()
 _MANY_MAPS = 25_000
 
 
+def pytest_configure(config):
+    from recovery import program_cache  # not before its types are checked
+
+    program_cache.enable()
+    config.addinivalue_line("filterwarnings", "ignore:Error .* persistent compilation cache")
+
+
 @pytest.fixture(autouse=True)
 def _forget_old_programs():
     yield

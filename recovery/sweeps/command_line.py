@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from recovery import program_cache
 from recovery.sweeps import cluster
 from recovery.sweeps.batches import Batch
 from recovery.sweeps.collected import collect
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    program_cache.enable()
     study = read_study(options.study, quick=options.quick)
     with _workers(options) as executor:
         counted = run(

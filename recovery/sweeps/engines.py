@@ -18,6 +18,7 @@ from concurrent.futures import (
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from recovery._cores import num_cores
 from recovery.sweeps.errors import StoreError, StudyError
 from recovery.sweeps.work import Outcome, Task, give_up, work
 
@@ -166,9 +167,3 @@ def _share(number: int, jobs: int, visible: str | None) -> dict[str, str]:
         if jobs > len(gpus):
             share["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.75 * len(gpus) / jobs:.3f}"
     return share
-
-
-def num_cores() -> int:
-    """That this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from recovery import program_cache
 from recovery.sweeps import engines
 from recovery.sweeps.batches import Batch
 from recovery.sweeps.errors import StudyError
@@ -72,7 +73,8 @@ def run(
     batches = share(opened.batches(), shard)
     finished, failed = opened.parts()
     skipped = finished if retry_failed else finished | failed
-    tasks = [Task(str(opened.root), study, b) for b in batches if b.key not in skipped]
+    root, cached = str(opened.root), program_cache.is_enabled()
+    tasks = [Task(root, study, b, cached) for b in batches if b.key not in skipped]
     outcomes = _engine(tasks, jobs, executor)
     _show(outcomes, tally(opened, batches, retrying=retry_failed), progress)
     return tally(opened, batches)

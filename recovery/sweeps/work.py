@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from recovery import program_cache
 from recovery.sweeps.batches import Batch
 from recovery.sweeps.compute import LOST, all_failed, compute
 from recovery.sweeps.store import Store
@@ -23,6 +24,7 @@ class Task(NamedTuple):
     root: str
     study: Study
     batch: Batch
+    cached: bool  # whether the process that works on it keeps compiled programs
 
 
 class Outcome(NamedTuple):
@@ -35,6 +37,8 @@ def work(task: Task) -> Outcome:
     store, count = Store(task.root), len(task.batch.cells)
     if store.has(task.batch.key):
         return Outcome(count, 0)
+    if task.cached:
+        program_cache.enable()
     began = time.perf_counter()
     computed = compute(task.study, task.batch)
     store.write(task.batch, computed, _origin(task.study, time.perf_counter() - began))
