@@ -42,7 +42,7 @@ def small_completion(clock: Clock) -> Answer:
     with clock("answer"):
         ready(metrics.relative_residual(problem, found))
         ready(prediction.predict(found, rows=[0, 1], cols=[5, 2]))
-        ready(prediction.top_columns(found, row=0, count=3))
+        ready(prediction.top_columns(found, rows=0, count=3))
     return {"error": error_of(found, truth)}
 
 
@@ -55,7 +55,7 @@ def ratings(clock: Clock) -> Answer:
     with clock("answer"):
         predicted = mean + np.asarray(prediction.predict(found, held_out.rows, held_out.cols))
         known = training.cols[training.rows == 0]
-        ready(prediction.top_columns(found, row=0, count=10, exclude=known))
+        ready(prediction.top_columns(found, rows=0, count=10, exclude=known))
     return {"error": deviation(predicted, held_out.values)}
 
 
@@ -112,7 +112,7 @@ def blind_gains(clock: Clock) -> Answer:
         start = ready(starts.back_projection(problem))
     with clock("solve"):
         solver = solvers.BlindGainDescent(tolerance=1e-9)
-        solution = ready(solve(problem, solver, start, max_steps=2000, throw=False))
+        solution = ready(solve(problem, solver, start, max_steps=2000, throws=False))
     with clock("answer"):
         gains = np.asarray(solution.value.left[:, 0])
     assert problem.truth is not None

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from experiments.claims import Claim, at_least, at_most, within
 from experiments.robust_alternating_minimization import _setting as setting
 from recovery import plotting
+from recovery.operators.rows import ChunkedRows
 from recovery.row_solvers import Kind, sketch_factors
 
 CAPTION = """Conjugate gradient steps until the error |A (x - x_opt)| of one row's regression is
@@ -71,8 +72,9 @@ def _designs(config: Config) -> dict[str, np.ndarray]:
     chosen = choose(keys)
     plain, orthonormal = factor[chosen], jnp.linalg.qr(factor)[0][chosen]
     designs = {"plain": plain, "orthonormalized": orthonormal}
+    rows = ChunkedRows.from_matrices(plain)
     for name, kind in SKETCHES.items():
-        lower = sketch_factors(sketch_key, plain, jnp.zeros((k, k)), kind, None)
+        lower = sketch_factors(sketch_key, rows, jnp.zeros((k, k)), kind, None)
         designs[name] = plain @ jnp.linalg.inv(lower).mT
     return {name: np.asarray(design) for name, design in designs.items()}
 

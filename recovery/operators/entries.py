@@ -294,7 +294,9 @@ def _counts(index: Any, size: int) -> Int[Array, " n"]:
     return jnp.bincount(index, length=size)
 
 
-def _positions(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> "scipy.sparse.csr_array":
+def _positions(
+    rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]
+) -> "scipy.sparse.csr_array":
     """The matrix whose data are the places of its entries among the measurements.
 
     Raises ValueError for a place given twice.

@@ -63,6 +63,12 @@ class ChunkedRows(AbstractRows):
     num_rows: int = eqx.field(static=True)
     rank: int = eqx.field(static=True)  # k
 
+    @classmethod
+    def from_matrices(cls, matrices: Inexact[Array, "b d k"]) -> "ChunkedRows":
+        """Designs of d lines each, every one in a chunk of its own."""
+        b, d, k = matrices.shape
+        return cls(matrices, jnp.arange(b), jnp.full(b, d), b, k)
+
     def times(self, x: Inexact[Array, "b k"]) -> Inexact[Array, "c w"]:
         own = take(_widened(x, self.chunks.shape[-1]), self.row_of)
         return matmul(self.chunks, own[:, :, None])[:, :, 0]
