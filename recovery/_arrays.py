@@ -33,6 +33,14 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def on_device(value: Any) -> Array:
+    """A JAX array of numbers that may be NumPy's or Python's.
+
+    `jnp.asarray` compiles a program for each new shape (jax 0.10).
+    """
+    return value if isinstance(value, jax.Array) else jax.device_put(np.asarray(value))
+
+
 def inexact_array(name: str) -> Callable[[Any], Inexact[Array, "..."]]:
     """A field converter to a floating or complex array of the data's own dtype."""
 
@@ -41,7 +49,7 @@ def inexact_array(name: str) -> Callable[[Any], Inexact[Array, "..."]]:
         if not eqx.is_array_like(value) and not isinstance(value, list | tuple):
             return value
         given = getattr(value, "dtype", None) or np.asarray(value).dtype
-        array = jnp.asarray(value)
+        array = on_device(value)
         if not jnp.issubdtype(array.dtype, jnp.inexact):
             raise TypeError(
                 f"{name} has dtype {given}, but a floating or complex dtype is needed: "
@@ -109,7 +117,7 @@ def real_scalar(value: Any) -> Any:
         return value  # a placeholder of a tree transformation, or refused by check_number
     if jnp.iscomplexobj(value):
         raise TypeError(f"a real number is needed, got {value}.")
-    return jnp.asarray(value, dtype=float)
+    return jnp.asarray(on_device(value), dtype=float)
 
 
 def whole_number(name: str) -> Callable[[Any], Any]:
@@ -121,7 +129,7 @@ def whole_number(name: str) -> Callable[[Any], Any]:
         if not eqx.is_array_like(value) or not jnp.issubdtype(jnp.result_type(value), jnp.integer):
             raise TypeError(f"{name} must be a whole number of steps, got {value!r}.")
         check_number(name, value, low=0)
-        return jnp.asarray(value)
+        return on_device(value)
 
     return convert
 
@@ -180,7 +188,7 @@ def cut(array: Any, count: int) -> Array:
     program for each count."""
     if array.shape[0] == count:
         return array
-    return jnp.array(np.asarray(array)[:count]) if is_concrete(array) else array[:count]
+    return on_device(np.asarray(array)[:count]) if is_concrete(array) else array[:count]
 
 
 def lengthened(array: Any, count: int, fill: float) -> Array:
@@ -189,5 +197,5 @@ def lengthened(array: Any, count: int, fill: float) -> Array:
     if missing[0][1] == 0:
         return array
     if is_concrete(array):
-        return jnp.array(np.pad(np.asarray(array), missing, constant_values=fill))
+        return on_device(np.pad(np.asarray(array), missing, constant_values=fill))
     return jnp.pad(array, missing, constant_values=fill)

@@ -21,7 +21,7 @@ def cgls(
     *,
     ridge: Real[Array, ""],
     tolerance: Real[Array, ""],
-    max_steps: int,
+    max_steps: int | Int[Array, ""],
     relative_to: Real[Array, ""] | None = None,
 ) -> tuple[Unknown, Int[Array, ""]]:
     """`argmin_z |T z - targets|^2 + ridge |z|^2` by conjugate gradients from zero, and its steps.

@@ -5,8 +5,11 @@ only readers of it. They compare the products `left right^T`, so no scale or rot
 factors shows up in them.
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Real
 
@@ -15,13 +18,28 @@ from recovery.factors import Factors
 from recovery.losses import ABSOLUTE, SQUARED
 from recovery.problem import Problem
 
+Metric = Callable[[Problem, Factors], Array]
 
+
+def _in_one_program(metric: Metric) -> Metric:
+    """Compiled as a whole, for problems of rounded sizes."""
+    compiled = eqx.filter_jit(metric)
+
+    @functools.wraps(metric)
+    def evaluate(problem: Problem, factors: Factors) -> Array:
+        return compiled(problem.rounded(), factors)
+
+    return evaluate
+
+
+@_in_one_program
 def relative_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`|left right^T - X|_F / |X|_F`."""
     truth = _truth(problem)
     return jnp.sqrt(squared_error(problem, factors)) / _product_norm(truth.left, truth.right)
 
 
+@_in_one_program
 def squared_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`|left right^T - X|_F^2`."""
     truth = _truth(problem)
@@ -30,6 +48,7 @@ def squared_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
     return _product_norm(left, right) ** 2
 
 
+@_in_one_program
 def loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`1/(2m) |A(left right^T) - y|^2`, half the mean squared residual.
 
@@ -40,6 +59,7 @@ def loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
     return SQUARED.mean(SQUARED.norm(_residual(problem, factors)), _divisor(problem))
 
 
+@_in_one_program
 def absolute_loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`1/m |A(left right^T) - y|_1`, the mean absolute residual; `mean |s|` at the truth."""
     if problem.operator.only_squared_loss:
@@ -49,11 +69,13 @@ def absolute_loss(problem: Problem, factors: Factors) -> Real[Array, ""]:
     return ABSOLUTE.mean(ABSOLUTE.norm(_residual(problem, factors)), _divisor(problem))
 
 
+@_in_one_program
 def relative_residual(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`|A(left right^T) - y| / |y|`, what solvers of the squared loss compare with a tolerance."""
     return SQUARED.norm(_residual(problem, factors)) / SQUARED.norm(problem.measurements)
 
 
+@_in_one_program
 def imbalance(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`|F^H F - conj(G^H G)|_F`, which gradient flow conserves."""
     return jnp.linalg.norm(imbalance_matrix(factors))
@@ -65,16 +87,19 @@ def imbalance_matrix(factors: Factors) -> Array:
     return matmul(left.conj().T, left) - matmul(right.conj().T, right).conj()
 
 
+@_in_one_program
 def gain_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`min_c |c g - g*| / |g*|`: of the gains, whatever their common factor."""
     return _aligned_error(factors.left[:, 0], _truth(problem).left[:, 0])
 
 
+@_in_one_program
 def signal_error(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """`min_c |c x - x*| / |x*|`: of all signals together, whatever their common factor."""
     return _aligned_error(factors.right[:, 0], _truth(problem).right[:, 0])
 
 
+@_in_one_program
 def incoherence(problem: Problem, factors: Factors) -> Real[Array, ""]:
     """The largest row norm of the orthonormal factors, times `sqrt(n / k)`, over both sides.
 

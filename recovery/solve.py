@@ -8,15 +8,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from recovery import progress as progress_bar
-from recovery._arrays import check_count, check_key, cut, is_concrete
+from recovery._arrays import check_count, check_key, cut, is_concrete, on_device
 from recovery.factors import Factors
 from recovery.problem import Problem
 from recovery.recorded import Metric, Recorded
 from recovery.results import RESULTS
 from recovery.solvers.base import AbstractSolver
+
+_FAILURES = (RESULTS.nonfinite, RESULTS.asymmetric_start)
 
 
 class Solution(eqx.Module):
@@ -90,29 +92,28 @@ def solve(
     if start is None or isinstance(start, Factors):
         solver.validate(problem, start)
     metrics = tuple((name, Recorded(metric)) for name, metric in record.items())
-    num_rows = int(max_steps) // int(record_every) + 1 if metrics else 0
-    run = _compiled_solve(
+    max_steps, record_every = int(max_steps), int(record_every)
+    rows = record_every * np.arange(max_steps // record_every + 1)
+    solution, failed = _compiled_solve(
         problem.rounded(),
         solver,
         start,
         key,
-        jnp.asarray(int(max_steps)),
-        jnp.asarray(int(record_every)),
+        on_device(max_steps),
+        on_device(record_every),
         metrics,
-        _room(num_rows),
+        _room(rows.size) if metrics else 0,
         progress,
     )
-    rows = int(record_every) * np.arange(int(max_steps) // int(record_every) + 1)
-    trace = {name: cut(column, num_rows) for name, column in run.trace.items()}
-    solution = dataclasses.replace(run, trace={"step": jnp.asarray(rows), **trace})
-    failures = (RESULTS.nonfinite, RESULTS.asymmetric_start)
+    trace = {name: cut(column, rows.size) for name, column in solution.trace.items()}
+    solution = dataclasses.replace(solution, trace={"step": on_device(rows), **trace})
     if not is_concrete(solution.num_steps):
-        for failure in failures if throw else ():
-            solution = eqx.error_if(solution, solution.result == failure, RESULTS[failure])
+        for failure, flag in zip(_FAILURES, failed, strict=True) if throw else ():
+            solution = eqx.error_if(solution, flag, RESULTS[failure])
         return solution
     if progress:
         progress_bar.finish()
-    if throw and any(solution.result == failure for failure in failures):
+    if throw and any(failed):
         raise SolveError(f"Step {solution.num_steps}: {RESULTS[solution.result]}", solution)
     return solution
 
@@ -135,8 +136,8 @@ def _compiled_solve(
     record: tuple[tuple[str, Metric], ...],
     room: int,
     progress: bool,
-) -> Solution:
-    """The trace has `room` rows, of which those behind the last one taken are NaN."""
+) -> tuple[Solution, list[Bool[Array, ""]]]:
+    """With a trace of `room` rows, NaN behind the last one taken; and which failure it ended in."""
     fresh = start is None or isinstance(start, Factors)
     state = solver.init(problem, start, key) if fresh else start
 
@@ -170,18 +171,19 @@ def _compiled_solve(
     loop = _Loop(state, zero, solver.terminate(problem, state), trace)
     loop = jax.lax.while_loop(unfinished, chunk, loop)
     out_of_steps = loop.result == RESULTS.running
-    return Solution(
+    solution = Solution(
         value=solver.estimate(problem, loop.state),
         result=RESULTS.where(out_of_steps, RESULTS.max_steps_reached, loop.result),
         num_steps=loop.step,
         trace=loop.trace,
         state=loop.state,
     )
+    return solution, [loop.result == failure for failure in _FAILURES]
 
 
 def _room(num_rows: int) -> int:
     """A power of two, so that one program serves many numbers of rows."""
-    return max(64, 1 << (num_rows - 1).bit_length()) if num_rows else 0
+    return max(64, 1 << (num_rows - 1).bit_length())
 
 
 def _inexact(value: Any) -> Array:

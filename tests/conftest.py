@@ -40,3 +40,16 @@ def without_type_checker():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def compiled(caplog):
+    """How many programs a call compiles."""
+
+    def count(call) -> int:
+        caplog.clear()
+        with jax.log_compiles():
+            jax.block_until_ready(call())
+        return sum("Finished XLA compilation" in x.getMessage() for x in caplog.records)
+
+    return count

@@ -235,19 +235,6 @@ def test_stored_zeros_are_left_out():
     assert set(range(9)) - set(columns.tolist()) == {1, 3}
 
 
-@pytest.fixture
-def compiled(caplog):
-    """How many programs a call compiles."""
-
-    def count(call) -> int:
-        caplog.clear()
-        with jax.log_compiles():
-            jax.block_until_ready(call())
-        return sum("Finished XLA compilation" in x.getMessage() for x in caplog.records)
-
-    return count
-
-
 WIDE = Factors(normal(1, (70, 3)), normal(2, (70, 3)))
 
 

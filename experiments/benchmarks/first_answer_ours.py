@@ -112,7 +112,7 @@ def blind_gains(clock: Clock) -> Answer:
         start = ready(starts.back_projection(problem))
     with clock("solve"):
         solver = solvers.BlindGainDescent(tolerance=1e-9)
-        solution = ready(solve(problem, solver, start, max_steps=2000, throws=False))
+        solution = ready(solve(problem, solver, start, max_steps=2000, throw=False))
     with clock("answer"):
         gains = np.asarray(solution.value.left[:, 0])
     assert problem.truth is not None

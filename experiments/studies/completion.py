@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from jaxtyping import PRNGKeyArray
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
 
 from recovery import metrics, problems, solve, starts
 from recovery.solvers import (
@@ -23,13 +23,13 @@ def complete(
     *,
     method: str,
     oversampling: float,
-    condition_number: float,
-    trial: int,
+    condition_number: Array,
+    trial: Array,
     size: int,
     rank: int,
     max_steps: Mapping[str, int],
     max_inner_steps: int,
-) -> dict[str, float]:
+) -> dict[str, Array]:
     """Relative error of the whole matrix, at most `LARGEST`, and the number of steps.
 
     Args:
@@ -44,7 +44,6 @@ def complete(
         rank=rank,
         oversampling=oversampling,
         condition_number=condition_number,
-        dense=True,  # the same shapes, and one compilation, for all draws
     )
     start = starts.spectral(problem, rank)
     if method == "scaled descent":
@@ -58,10 +57,10 @@ def complete(
         record_every=steps,
         throw=False,
     )
-    error = float(metrics.relative_error(problem, solution.value))
+    error = metrics.relative_error(problem, solution.value)
     return {
-        "error": min(error, LARGEST) if np.isfinite(error) else LARGEST,
-        "steps": int(solution.num_steps),
+        "error": jnp.nan_to_num(jnp.minimum(error, LARGEST), nan=LARGEST),
+        "steps": solution.num_steps,
     }
 
 

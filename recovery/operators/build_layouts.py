@@ -12,7 +12,7 @@ import numpy as np
 import scipy  # scipy.sparse costs 0.1 s, and loads itself where it is first used
 from jaxtyping import Array, Int
 
-from recovery._arrays import is_concrete
+from recovery._arrays import is_concrete, on_device
 from recovery.operators.row_layouts import ChunkedRowLayout, Group, MaskedRowLayout
 
 # A batch of gathered factor rows should stay in cache on a CPU and fill a GPU.
@@ -158,9 +158,9 @@ def _layout(groups: list[Group], num_rows: int, num_slots: int) -> ChunkedRowLay
     row_order = np.concatenate([group.rows.reshape(-1) for group in groups])
     entry_order = np.concatenate([group.positions.reshape(-1) for group in groups])
     return ChunkedRowLayout(
-        tuple(Group(*map(jnp.array, group)) for group in groups),
-        jnp.array(_inverse(row_order, num_rows)),
-        jnp.array(_inverse(entry_order, num_slots)),
+        tuple(Group(*map(on_device, group)) for group in groups),
+        on_device(_inverse(row_order, num_rows)),
+        on_device(_inverse(entry_order, num_slots)),
     )
 
 
@@ -192,9 +192,9 @@ def masked_layout(
     places = _put(xp.full(size + 1, num_slots, index), slots, xp.arange(num_slots, dtype=index))
     places = places[:-1].reshape(split)
     return MaskedRowLayout(
-        jnp.array((places < num_slots).astype(dtype)),
-        jnp.array(places),
-        jnp.array(slots),
+        on_device((places < num_slots).astype(dtype)),
+        on_device(places),
+        on_device(slots),
         num_rows,
     )
 

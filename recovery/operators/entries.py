@@ -11,7 +11,7 @@ import numpy as np
 import scipy  # scipy.sparse costs 0.1 s, and loads itself where it is first used
 from jaxtyping import Array, ArrayLike, Bool, Inexact, Int, PyTree, Real
 
-from recovery._arrays import check_matches, check_shape, cut, is_concrete, lengthened
+from recovery._arrays import check_matches, check_shape, cut, is_concrete, lengthened, on_device
 from recovery.factors import Factors
 from recovery.operators.back_projection import AbstractBackProjection
 from recovery.operators.base import AbstractOperator
@@ -94,7 +94,7 @@ class EntrySampling(AbstractOperator):
                 "arrays can be made of them: leave out dense=False, or make the operator outside."
             )
         self._in_struct = jax.ShapeDtypeStruct((n1, n2), dtype)
-        self.rows, self.cols = jnp.array(rows), jnp.array(cols)
+        self.rows, self.cols = on_device(rows), on_device(cols)
         (arranged,) = _arranged([(rows, cols)], self._in_struct, dense)
         self.by_row, self.by_column, self.row_counts, self.column_counts = arranged
         # Weakly typed: it takes on the dtype of what it multiplies.
@@ -151,7 +151,7 @@ class EntrySampling(AbstractOperator):
             return x.rows, x.cols, x.by_row, x.by_column, x.row_counts, x.column_counts
 
         return [
-            eqx.tree_at(contents, self, (*map(jnp.array, pair), *part))
+            eqx.tree_at(contents, self, (*map(on_device, pair), *part))
             for pair, part in zip(pairs, parts, strict=True)
         ], order
 
@@ -290,7 +290,7 @@ def _arranged(
 def _counts(index: Any, size: int) -> Int[Array, " n"]:
     """How often each number below `size` occurs."""
     if is_concrete(index):
-        return jnp.array(np.bincount(index, minlength=size)[:size])
+        return on_device(np.bincount(index, minlength=size)[:size])
     return jnp.bincount(index, length=size)
 
 

@@ -1,9 +1,11 @@
 """Synthetic matrix completion problems whose truth is known."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Inexact, PRNGKeyArray, Real
+from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 
 from recovery._arrays import (
     check_count,
@@ -11,10 +13,12 @@ from recovery._arrays import (
     check_number,
     check_rank,
     check_shape,
+    is_concrete,
     named_stream,
 )
 from recovery.factors import Factors
 from recovery.operators import EntrySampling
+from recovery.operators.build_layouts import index_dtype
 from recovery.problem import Problem
 from recovery.problems.sensing import haar, measure
 
@@ -28,7 +32,7 @@ def matrix_completion(
     rank: int,
     oversampling: float | None = None,
     num_observed: int | None = None,
-    condition_number: float = 1.0,
+    condition_number: float | Real[Array, ""] = 1.0,
     noise_std: float | Real[Array, ""] = 0.0,
     incoherence: float | None = None,
     outlier_fraction: float | Real[Array, ""] = 0.0,
@@ -39,8 +43,8 @@ def matrix_completion(
     """A random matrix of low rank of which some entries are observed.
 
     The entries are uniformly random, drawn again until every row and every column has at least
-    `rank` of them. Memory is proportional to their number; nothing of size n1 n2 is formed. Entries
-    are drawn on the host: not inside jit.
+    `rank` of them. Memory is proportional to their number; nothing of size n1 n2 is formed, but
+    inside jit and vmap, where the operator is dense.
 
     Args:
         oversampling: the number of entries over the `rank (n1 + n2 - rank)` unknowns; at least 1.
@@ -68,8 +72,7 @@ def matrix_completion(
         singular_factor(left_key, shape[0], rank, incoherence, dtype) * root[None, :],
         singular_factor(right_key, shape[1], rank, incoherence, dtype) * root[None, :],
     )
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(mask_key)))
-    rows, cols = _random_entries(rng, shape, rank, count)
+    rows, cols = _random_entries(mask_key, shape, rank, count)
     operator = EntrySampling(rows, cols, shape, dtype=dtype, dense=dense)
     return measure(
         corruption_key,
@@ -124,22 +127,39 @@ def _count(
 
 
 def _random_entries(
-    rng: np.random.Generator, shape: tuple[int, int], rank: int, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct entries, at least `rank` in every row and column."""
+    key: PRNGKeyArray, shape: tuple[int, int], rank: int, count: int
+) -> Int[Any, "2 count"]:
+    """Rows and columns of distinct entries, at least `rank` in every row and column.
+
+    They are drawn on the host, to which a compiled program turns back for them.
+    """
     if count < rank * max(shape):
         raise ValueError(
             f"{count} entries cannot give each of {max(shape)} rows or columns rank = {rank} of "
             f"them: at least {rank * max(shape)} are needed."
         )
+    seed = jax.random.key_data(key)
+    if is_concrete(seed):
+        return _drawn(np.asarray(seed), shape, rank, count)
+    dtype = index_dtype(max(shape))
+
+    def draw(seed: Array) -> np.ndarray:
+        return _drawn(np.asarray(seed), shape, rank, count).astype(dtype)
+
+    struct = jax.ShapeDtypeStruct((2, count), dtype)
+    return jax.pure_callback(draw, struct, seed, vmap_method="sequential")
+
+
+def _drawn(seed: np.ndarray, shape: tuple[int, int], rank: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
     for _ in range(_MAX_REDRAWS):
-        rows, cols = np.divmod(_distinct(rng, shape[0] * shape[1], count), shape[1])
+        entries = np.stack(np.divmod(_distinct(rng, shape[0] * shape[1], count), shape[1]))
         fewest = min(
             np.bincount(index, minlength=size).min()
-            for index, size in zip((rows, cols), shape, strict=True)
+            for index, size in zip(entries, shape, strict=True)
         )
         if fewest >= rank:
-            return rows, cols
+            return entries
     raise ValueError(
         f"in {_MAX_REDRAWS} draws of {count} of the {shape[0]} x {shape[1]} entries some row or "
         f"column had fewer than rank = {rank} of them: observe more."

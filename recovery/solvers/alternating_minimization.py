@@ -111,7 +111,7 @@ class AlternatingMinimization(AbstractSolver):
         check_unit(problem.measurements)
         if self.biases:
             check_no_biases(start)
-        if is_concrete(self.ridge) and self.ridge == 0:
+        if is_concrete(self.ridge) and np.asarray(self.ridge) == 0:
             check_counts(_entries(problem), start.rank + self.biases)
 
     def init(

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int, PRNGKeyArray, Real
 
-from recovery._arrays import check_count, check_number, real_scalar
+from recovery._arrays import check_number, real_scalar, whole_number
 from recovery._cgls import cgls
 from recovery.factors import Factors
 from recovery.problem import Problem
@@ -45,11 +45,13 @@ class GaussNewtonCompletion(AbstractSolver):
 
     tolerance: Real[Array, ""] = eqx.field(converter=tolerance_array, default=0.0)
     damping: Real[Array, ""] = eqx.field(converter=real_scalar, default=0.3)
-    max_inner_steps: int = eqx.field(static=True, default=1000)
+    max_inner_steps: Int[Array, ""] = eqx.field(
+        converter=whole_number("max_inner_steps"), default=1000
+    )
 
     def __check_init__(self):
         check_number("damping", self.damping, low=0)
-        check_count("max_inner_steps", self.max_inner_steps, low=1)
+        check_number("max_inner_steps", self.max_inner_steps, low=1)
 
     def validate(self, problem: Problem, start: Factors | None) -> None:
         check_start(self, problem, start)
