@@ -428,6 +428,50 @@ def test_a_ridge_serves_rows_without_entries():
         np.testing.assert_allclose(value.matrix[:2], [[1, 2], [2, 4]], rtol=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("rank", "dense", "biases", "dtype"),
+    [
+        *((1, False, False, jnp.float64), (8, False, False, jnp.float64)),
+        *((3, False, True, jnp.float64), (8, True, False, jnp.float64)),
+        *((3, True, True, jnp.float32), (3, False, False, jnp.float32)),
+    ],
+)
+def test_rows_of_few_entries_or_none_end_where_exact_ones_do(rank, dense, biases, dtype):
+    """The objective is that of Cholesky, and nothing is NaN."""
+    for seed, ridge in enumerate([1e-3, 0.1, 1.0, 10.0]):
+        rng = np.random.default_rng(seed)
+        # 0 to 3 entries a row; some columns stay empty.
+        counts = rng.integers(0, 4, 40)
+        rows = np.repeat(np.arange(40), counts)
+        cols = np.concatenate([rng.permutation(20)[:count] for count in counts])
+        keep = np.sort(rng.permutation(rows.size)[:48])  # as many in all draws
+        operator = operators.EntrySampling(
+            rows[keep], cols[keep], (40, 30), dtype=dtype, dense=dense
+        )
+        problem = Problem(operator, jnp.asarray(rng.standard_normal(48), dtype))
+        start = starts.random_factors(jax.random.key(seed), (40, 30), rank, 1.0, dtype=dtype)
+        exact, found = (
+            solve(
+                problem,
+                solvers.AlternatingMinimization(inner, ridge=ridge, biases=biases),
+                start,
+                max_steps=30,
+            ).value
+            for inner in (solvers.Cholesky(), solvers.ConjugateGradient(1e-4))
+        )
+        best, reached = (regularized(problem, factors, ridge, biases) for factors in (exact, found))
+        assert reached <= best * (1 + (1e-6 if dtype == jnp.float64 else 1e-4))
+
+
+def regularized(problem: Problem, factors: Factors, ridge: float, biases: bool) -> float:
+    """`|P(X) - y|^2 + ridge (|U|^2 + |V|^2 + |b|^2 + |c|^2)`, in double precision."""
+    left, right = (np.asarray(side, float) for side in (factors.left, factors.right))
+    rows, cols = np.asarray(problem.operator.rows), np.asarray(problem.operator.cols)
+    residual = np.sum(left[rows] * right[cols], axis=1) - np.asarray(problem.measurements, float)
+    constant = left.shape[0] + right.shape[0] if biases else 0
+    return np.sum(residual**2) + ridge * (np.sum(left**2) + np.sum(right**2) - constant)
+
+
 def test_gauss_newton_recovers_where_alternating_minimization_fails():
     problem = problems.matrix_completion(
         jax.random.key(1), shape=(100, 100), rank=3, oversampling=1.8, condition_number=10.0
