@@ -1,5 +1,7 @@
 """What every door of the library checks about arrays and keys."""
 
+import functools
+import math
 import warnings
 import zlib
 from collections.abc import Callable
@@ -104,6 +106,26 @@ def check_threefry(key: Any) -> None:
             f"key is of the kind {jax.random.key_impl(key)}, whose numbers change under vmap: "
             "use jax.random.key(seed, impl='threefry2x32')."
         )
+
+
+def kept_dtype(dtype: jax.typing.DTypeLike | None) -> jnp.dtype:
+    """As jax keeps it, who warns where that is narrower; its default floating type if None."""
+    return jax.eval_shape(functools.partial(jnp.zeros, (), dtype or float)).dtype
+
+
+def normal(
+    key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype
+) -> Inexact[Array, "..."]:
+    """The numbers of `jax.random.normal`. A stack is compiled in three times the time of a vector
+    as long (0.6 s and 0.2 s)."""
+    return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+
+
+def known_number(value: Any) -> Any:
+    """A number that a program takes as an argument, of one dtype for all numbers of Python."""
+    if not is_concrete(value):
+        return value
+    return np.asarray(value, getattr(value, "dtype", float))
 
 
 def named_stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:

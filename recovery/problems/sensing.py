@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray, Real
 
 from recovery._arrays import (
@@ -14,8 +17,12 @@ from recovery._arrays import (
     check_number,
     check_rank,
     check_shape,
+    cut,
     is_concrete,
+    kept_dtype,
+    known_number,
     named_stream,
+    normal,
 )
 from recovery.factors import Factors
 from recovery.operators import AbstractOperator, DenseSensing, PopulationSensing
@@ -53,29 +60,42 @@ def matrix_sensing(
     check_shape(shape)
     if num_measurements is not None:  # None stands for infinitely many
         check_count("num_measurements", num_measurements, low=1)
-    truth_key, operator_key, corruption_key = jax.random.split(named_stream(key, "sensing"), 3)
-    truth = random_truth(
-        truth_key,
-        shape=shape,
-        rank=rank,
-        singular_values=singular_values,
-        symmetric=symmetric,
-        dtype=dtype,
-    )
+    values = _checked_values(singular_values, shape, rank, symmetric)
+    n1, n2 = (int(size) for size in shape)
+    dtype = kept_dtype(dtype)
     if num_measurements is None:
-        operator = PopulationSensing(shape, dtype=dtype)
+        operator = PopulationSensing((n1, n2), dtype=dtype)
+        struct = operator.out_struct
     else:
-        stack = (num_measurements, *shape)
-        operator = DenseSensing(jax.random.normal(operator_key, stack, dtype or float))
-    return measure(
-        corruption_key,
-        operator,
-        truth,
-        noise_std=noise_std,
-        outlier_fraction=outlier_fraction,
-        outlier_std=outlier_std,
-        outlier_law=outlier_law,
+        operator = None
+        struct = jax.ShapeDtypeStruct((int(num_measurements),), dtype)
+    corruption = Corruption.checked(
+        noise_std, outlier_fraction, outlier_std, outlier_law, struct, lambda: _sensing_keys(key)[2]
     )
+    drawn = _sensing(key, values, operator, corruption, struct, (n1, n2), symmetric)
+    return Problem(*drawn)
+
+
+@eqx.filter_jit
+def _sensing(
+    key: PRNGKeyArray,
+    values: Array,
+    operator: AbstractOperator | None,
+    corruption: "Corruption",
+    struct: jax.ShapeDtypeStruct,
+    shape: tuple[int, int],
+    symmetric: bool,
+) -> tuple[AbstractOperator, Array, Factors]:
+    truth_key, operator_key, corruption_key = _sensing_keys(key)
+    if operator is None:
+        operator = DenseSensing(normal(operator_key, (*struct.shape, *shape), struct.dtype))
+    truth = _truth(truth_key, values, shape, symmetric, struct.dtype)
+    clean = operator.forward_factors(truth)
+    return operator, corrupted(corruption_key, clean, operator, corruption), truth
+
+
+def _sensing_keys(key: PRNGKeyArray) -> PRNGKeyArray:
+    return jax.random.split(named_stream(key, "sensing"), 3)
 
 
 def random_truth(
@@ -89,23 +109,42 @@ def random_truth(
 ) -> Factors:
     """Factors of a matrix with the given singular values and uniformly random singular vectors."""
     check_key(key)
+    values = _checked_values(singular_values, shape, rank, symmetric)
+    n1, n2 = (int(size) for size in shape)
+    return _truth(key, values, (n1, n2), symmetric, kept_dtype(dtype))
+
+
+def _checked_values(
+    singular_values: Any, shape: tuple[int, int], rank: int, symmetric: bool
+) -> Real[ArrayLike, " rank"]:
     check_rank(rank, shape)
-    dtype = jnp.zeros((), dtype or float).dtype
-    values = jnp.ones(rank) if singular_values is None else jnp.asarray(singular_values)
+    if singular_values is None:
+        values = np.ones(rank)
+    elif all(is_concrete(value) for value in jax.tree.leaves(singular_values)):
+        values = np.asarray(singular_values, getattr(singular_values, "dtype", float))
+    else:
+        values = jnp.asarray(singular_values)
     if values.shape != (rank,):
         raise ValueError(
             f"singular_values has shape {values.shape}, but rank {rank} needs ({rank},)."
         )
-    if is_concrete(values) and not jnp.all(values >= 0):
+    if is_concrete(values) and not np.all(values >= 0):
         raise ValueError(f"singular_values must be at least 0, got {values}.")
     if symmetric and shape[0] != shape[1]:
         raise ValueError(f"shape is {shape}, but a symmetric truth is square.")
+    return values
+
+
+@eqx.filter_jit
+def _truth(
+    key: PRNGKeyArray, values: Array, shape: tuple[int, int], symmetric: bool, dtype: jnp.dtype
+) -> Factors:
     left_key, right_key = jax.random.split(key)
     root = jnp.sqrt(values).astype(dtype)
-    left = haar(left_key, shape[0], rank, dtype) * root[None, :]
+    left = haar(left_key, shape[0], root.size, dtype) * root[None, :]
     if symmetric:
         return Factors.symmetric(left)
-    return Factors(left, haar(right_key, shape[1], rank, dtype) * root[None, :])
+    return Factors(left, haar(right_key, shape[1], root.size, dtype) * root[None, :])
 
 
 def measure(
@@ -130,51 +169,134 @@ def measure(
     """
     check_key(key)
     check_matches("truth", truth.struct, operator.in_struct)
-    check_number("noise_std", noise_std, low=0)
-    check_number("outlier_fraction", outlier_fraction, low=0, high=1)
-    check_number("outlier_std", outlier_std, low=0)
-    struct = operator.given_struct
-    noise_key, where_key, outlier_key = jax.random.split(key, 3)
-    noise = jax.random.normal(noise_key, struct.shape, struct.dtype)
-    outliers = _draw_outliers(outlier_key, outlier_law, struct)
-    hit = jax.random.bernoulli(where_key, outlier_fraction, struct.shape)
-    corruption = jnp.asarray(noise_std, struct.dtype) * noise + jnp.where(
-        hit, jnp.asarray(outlier_std, struct.dtype) * outliers, 0
+    corruption = Corruption.checked(
+        noise_std, outlier_fraction, outlier_std, outlier_law, operator.given_struct, lambda: key
     )
-    clean = operator.forward_factors(truth)
-    return Problem(operator, clean + operator.padded(corruption), truth)
+    # Few programs for many numbers of measurements: only corruption needs one for each.
+    clean = cut(_clean(operator.rounded(), truth), operator.out_struct.shape[0])
+    return Problem(operator, corrupted(key, clean, operator, corruption), truth)
 
 
-def _draw_outliers(
-    key: PRNGKeyArray, law: OutlierLaw, struct: jax.ShapeDtypeStruct
+@eqx.filter_jit
+def _clean(operator: AbstractOperator, truth: Factors) -> Array:
+    return operator.forward_factors(truth)
+
+
+class Corruption(eqx.Module):
+    """What `measure` adds. A part that is None is not drawn, nor compiled."""
+
+    noise_std: Real[ArrayLike, ""] | None
+    outlier_fraction: Real[ArrayLike, ""] | None
+    outlier_std: Real[ArrayLike, ""]
+    outliers: str | Inexact[Array, "..."]  # a law, or what a function of the user's drew
+
+    @classmethod
+    def checked(
+        cls,
+        noise_std: Any,
+        outlier_fraction: Any,
+        outlier_std: Any,
+        law: OutlierLaw,
+        struct: jax.ShapeDtypeStruct,
+        key: Callable[[], PRNGKeyArray],
+    ) -> "Corruption":
+        """Of measurements of this shape, by the key that `corrupted` is going to have."""
+        check_number("noise_std", noise_std, low=0)
+        check_number("outlier_fraction", outlier_fraction, low=0, high=1)
+        check_number("outlier_std", outlier_std, low=0)
+        if callable(law):
+            outliers = _own_outliers(_corruption_keys(key())[2], law, struct)
+        else:
+            _check_law(law, struct.dtype)
+            outliers = law
+        return cls(
+            known_number(noise_std) if _may_be_positive(noise_std) else None,
+            known_number(outlier_fraction) if _may_be_positive(outlier_fraction) else None,
+            known_number(outlier_std),
+            outliers,
+        )
+
+
+@eqx.filter_jit
+def _drawn(
+    key: PRNGKeyArray, clean: Array, operator: AbstractOperator, corruption: Corruption
+) -> Array:
+    struct = operator.given_struct
+    noise_key, where_key, outlier_key = _corruption_keys(key)
+    total = jnp.zeros(struct.shape, struct.dtype)
+    if corruption.noise_std is not None:
+        noise = normal(noise_key, struct.shape, struct.dtype)
+        total = jnp.asarray(corruption.noise_std, struct.dtype) * noise
+    if corruption.outlier_fraction is not None:
+        outliers = _outliers(outlier_key, corruption.outliers, struct)
+        hit = jax.random.bernoulli(
+            where_key, corruption.outlier_fraction, (math.prod(struct.shape),)
+        ).reshape(struct.shape)
+        size = jnp.asarray(corruption.outlier_std, struct.dtype)
+        total = total + jnp.where(hit, size * outliers, 0)
+    return clean + operator.padded(total)
+
+
+def corrupted(
+    key: PRNGKeyArray,
+    clean: Inexact[Array, "..."],
+    operator: AbstractOperator,
+    corruption: Corruption,
+) -> Inexact[Array, "..."]:
+    if corruption.noise_std is None and corruption.outlier_fraction is None:
+        return clean
+    return _drawn(key, clean, operator, corruption)
+
+
+def _may_be_positive(number: Any) -> bool:
+    return not is_concrete(number) or bool(number > 0)
+
+
+def _corruption_keys(key: PRNGKeyArray) -> PRNGKeyArray:
+    """Of noise, of places of outliers, and of outliers."""
+    return jax.random.split(key, 3)
+
+
+def _own_outliers(
+    key: PRNGKeyArray,
+    law: Callable[[PRNGKeyArray, tuple[int, ...]], Inexact[Array, "..."]],
+    struct: jax.ShapeDtypeStruct,
+) -> Inexact[Array, "..."]:
+    drawn = jnp.asarray(law(key, struct.shape))
+    if drawn.shape != struct.shape:
+        raise ValueError(f"outlier_law drew shape {drawn.shape}, but was asked for {struct.shape}.")
+    if jnp.iscomplexobj(drawn) and not jnp.issubdtype(struct.dtype, jnp.complexfloating):
+        raise TypeError("outlier_law drew complex numbers for real measurements.")
+    return drawn.astype(struct.dtype)
+
+
+def _check_law(law: Any, dtype: jnp.dtype) -> None:
+    if law not in ("gaussian", "uniform", "cauchy"):
+        raise ValueError(
+            f"outlier_law must be 'gaussian', 'uniform', 'cauchy' or a function, got {law!r}."
+        )
+    if law != "gaussian" and jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"outlier_law {law!r} is real: give a function for complex measurements.")
+
+
+def _outliers(
+    key: PRNGKeyArray, law: str | Inexact[Array, "..."], struct: jax.ShapeDtypeStruct
 ) -> Inexact[Array, "..."]:
     """Of standard deviation 1."""
-    if callable(law):
-        drawn = jnp.asarray(law(key, struct.shape))
-        if drawn.shape != struct.shape:
-            raise ValueError(
-                f"outlier_law drew shape {drawn.shape}, but was asked for {struct.shape}."
-            )
-        if jnp.iscomplexobj(drawn) and not jnp.issubdtype(struct.dtype, jnp.complexfloating):
-            raise TypeError("outlier_law drew complex numbers for real measurements.")
-        return drawn.astype(struct.dtype)
+    if not isinstance(law, str):
+        return law
+    shape, dtype = struct.shape, struct.dtype
     if law == "gaussian":
-        return jax.random.normal(key, struct.shape, struct.dtype)
-    if jnp.issubdtype(struct.dtype, jnp.complexfloating):
-        raise ValueError(f"outlier_law {law!r} is real: give a function for complex measurements.")
+        return normal(key, shape, dtype)
     if law == "uniform":
         half_width = math.sqrt(3.0)
-        return jax.random.uniform(key, struct.shape, struct.dtype, -half_width, half_width)
-    if law == "cauchy":
-        return jax.random.cauchy(key, struct.shape, struct.dtype)
-    raise ValueError(
-        f"outlier_law must be 'gaussian', 'uniform', 'cauchy' or a function, got {law!r}."
-    )
+        return jax.random.uniform(key, shape, dtype, -half_width, half_width)
+    return jax.random.cauchy(key, shape, dtype)
 
 
 def haar(key: PRNGKeyArray, size: int, rank: int, dtype: jnp.dtype) -> jax.Array:
     """Orthonormal columns, uniformly distributed."""
-    q, r = jnp.linalg.qr(jax.random.normal(key, (size, rank), dtype))
+    q, r = jnp.linalg.qr(normal(key, (size, rank), dtype))
     # Without the signs (phases) of r the columns are not uniform (Mezzadri 2007).
     diagonal = jnp.diag(r)
     return q * (diagonal / jnp.abs(diagonal).astype(dtype))[None, :]
