@@ -113,9 +113,7 @@ def kept_dtype(dtype: jax.typing.DTypeLike | None) -> jnp.dtype:
     return jax.eval_shape(functools.partial(jnp.zeros, (), dtype or float)).dtype
 
 
-def normal(
-    key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype
-) -> Inexact[Array, "..."]:
+def normal(key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype) -> Inexact[Array, "..."]:
     """The numbers of `jax.random.normal`. A stack is compiled in three times the time of a vector
     as long (0.6 s and 0.2 s)."""
     return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)

@@ -1,5 +1,6 @@
 """Where solvers begin. Pure functions that return `Factors`."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -16,8 +17,11 @@ from recovery._arrays import (
     check_rank,
     check_shape,
     divided,
+    kept_dtype,
+    known_number,
     matmul,
     named_stream,
+    normal,
 )
 from recovery.factors import Factors
 from recovery.gain_model import GainModel
@@ -51,11 +55,11 @@ def random_factors(
     check_key(key)
     check_shape(shape)
     check_rank(rank, shape)
-    left_key, right_key = jax.random.split(named_stream(key, "start"))
-    return Factors(
-        _gaussian(left_key, shape[0], rank, scale, dtype),
-        _gaussian(right_key, shape[1], rank, scale if right_scale is None else right_scale, dtype),
-    )
+    right_scale = scale if right_scale is None else right_scale
+    check_number("scale", scale, low=0)
+    check_number("right_scale", right_scale, low=0)
+    scales = known_number(scale), known_number(right_scale)
+    return _random_factors(key, *scales, (int(shape[0]), int(shape[1])), rank, kept_dtype(dtype))
 
 
 def random_symmetric(
@@ -69,7 +73,8 @@ def random_symmetric(
     """`U U^T` with Gaussian entries `N(0, scale^2 / n)` of U; arguments as in `random_factors`."""
     check_key(key)
     check_rank(rank, (size, size))
-    return Factors.symmetric(_gaussian(named_stream(key, "start"), size, rank, scale, dtype))
+    check_number("scale", scale, low=0)
+    return _random_symmetric(key, known_number(scale), size, rank, kept_dtype(dtype))
 
 
 def spectral(
@@ -276,16 +281,33 @@ def _first_key(key: PRNGKeyArray | None) -> PRNGKeyArray:
     return key
 
 
-def _gaussian(
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _random_factors(
     key: PRNGKeyArray,
-    size: int,
+    left_scale: Real[Array, ""],
+    right_scale: Real[Array, ""],
+    shape: tuple[int, int],
     rank: int,
-    scale: float | Real[Array, ""],
-    dtype: jax.typing.DTypeLike | None,
+    dtype: jnp.dtype,
+) -> Factors:
+    left_key, right_key = jax.random.split(named_stream(key, "start"))
+    return Factors(
+        _gaussian(left_key, left_scale, shape[0], rank, dtype),
+        _gaussian(right_key, right_scale, shape[1], rank, dtype),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _random_symmetric(
+    key: PRNGKeyArray, scale: Real[Array, ""], size: int, rank: int, dtype: jnp.dtype
+) -> Factors:
+    return Factors.symmetric(_gaussian(named_stream(key, "start"), scale, size, rank, dtype))
+
+
+def _gaussian(
+    key: PRNGKeyArray, scale: Real[Array, ""], size: int, rank: int, dtype: jnp.dtype
 ) -> Inexact[Array, "n k"]:
-    check_number("scale", scale, low=0)
-    draw = jax.random.normal(key, (size, rank), dtype or float)
-    return jnp.asarray(scale / math.sqrt(size), draw.dtype) * draw
+    return (scale / math.sqrt(size)).astype(dtype) * normal(key, (size, rank), dtype)
 
 
 def _random_basis(

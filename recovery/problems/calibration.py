@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +15,17 @@ from recovery._arrays import (
     check_number,
     inexact_array,
     is_concrete,
+    kept_dtype,
+    known_number,
     matmul,
     named_stream,
+    normal,
 )
+from recovery.factors import Factors
 from recovery.gain_model import check_basis, check_gain_basis
 from recovery.operators import AbstractEnsemble, DenseEnsemble, GainSensing
 from recovery.problem import Problem
-from recovery.problems.sensing import measure
+from recovery.problems.sensing import Corruption, corrupted
 
 
 def blind_gain(
@@ -63,37 +68,63 @@ def blind_gain(
         dtype: real or complex, of Gaussian matrices; jax's default floating type if None.
     """
     check_key(key)
-    ensemble_key, gain_key, signal_key, noise_key = jax.random.split(
-        named_stream(key, "blind gain"), 4
-    )
     sizes = {
         "num_snapshots": num_snapshots,
         "num_sensors": num_sensors,
         "signal_size": signal_size,
     }
+    check_count("num_signals", num_signals, low=1)
     if ensemble is None:
-        shape = complete_sizes(sizes)
-        ensemble = DenseEnsemble(jax.random.normal(ensemble_key, shape, dtype or float))
-    check_instance("ensemble", ensemble, AbstractEnsemble, "operators.DenseEnsemble(matrices)")
-    check_sizes(ensemble, sizes)
-    _check_conflicts(ensemble, dtype, signal, sparsity, signal_basis, gains, gain_basis)
-    operator = GainSensing(ensemble, num_signals, offset=offsets is not None)
-    _, m, n = ensemble.shape
-    kind = ensemble.dtype
-    if gains is None:
-        true_gains = random_gains(gain_key, m, gain_spread, basis=gain_basis, dtype=kind)
+        matrices = jax.ShapeDtypeStruct(complete_sizes(sizes), kept_dtype(dtype))
     else:
-        true_gains = _given_gains(gains, m, kind)
+        example = "operators.DenseEnsemble(matrices)"
+        check_instance("ensemble", ensemble, AbstractEnsemble, example)
+        check_sizes(ensemble, sizes)
+        matrices = ensemble
+    _, m, n = matrices.shape
+    kind = matrices.dtype
+    _check_conflicts(kind, dtype, signal, sparsity, signal_basis, gains, gain_basis)
+    if gains is None:
+        gains = _RandomGains.checked(m, gain_spread, gain_basis, kind)
+    else:
+        gains = _given_gains(gains, m, kind)
     if signal is None:
-        signals = _random_signals(signal_key, (num_signals, n), sparsity, signal_basis, kind)
+        signals = _RandomSignals.checked(n, signal_basis, sparsity, kind)
     else:
         signals = given("signal", signal, (num_signals, n), kind)
-    if not jnp.iscomplexobj(true_gains):
-        mean = jnp.mean(true_gains)
-        true_gains, signals = true_gains / mean, signals * mean
-    b = None if offsets is None else given("offsets", offsets, (m,), kind)
-    truth = operator.gain_factors(true_gains, signals, b)
-    return measure(noise_key, operator, truth, noise_std=noise_std)
+    if offsets is not None:
+        offsets = given("offsets", offsets, (m,), kind)
+    noise = Corruption.noise(noise_std)
+    return Problem(*_blind_gain(key, matrices, int(num_signals), gains, signals, offsets, noise))
+
+
+@eqx.filter_jit
+def _blind_gain(
+    key: PRNGKeyArray,
+    ensemble: AbstractEnsemble | jax.ShapeDtypeStruct,
+    num_signals: int,
+    gains: "Inexact[Array, ' m'] | _RandomGains",
+    signals: "Inexact[Array, 's n'] | _RandomSignals",
+    offsets: Inexact[Array, " m"] | None,
+    corruption: Corruption,
+) -> tuple[GainSensing, Inexact[Array, "shots m"], Factors]:
+    ensemble_key, gain_key, signal_key, noise_key = jax.random.split(
+        named_stream(key, "blind gain"), 4
+    )
+    if isinstance(ensemble, jax.ShapeDtypeStruct):
+        ensemble = DenseEnsemble(normal(ensemble_key, ensemble.shape, ensemble.dtype))
+    _, m, n = ensemble.shape
+    if isinstance(gains, _RandomGains):
+        gains = gains.draw(gain_key, m, ensemble.dtype)
+    if isinstance(signals, _RandomSignals):
+        signals = signals.draw(signal_key, (num_signals, n), ensemble.dtype)
+    if not jnp.iscomplexobj(gains):
+        mean = jnp.mean(gains)
+        gains, signals = gains / mean, signals * mean
+    operator = GainSensing(ensemble, num_signals, offset=offsets is not None)
+    truth = operator.gain_factors(gains, signals, offsets)
+    clean = operator.forward_factors(truth)
+    return operator, corrupted(noise_key, clean, operator, corruption), truth
 
 
 def random_gains(
@@ -109,46 +140,70 @@ def random_gains(
     With a basis e is projected onto its span before it is scaled.
     """
     check_key(key)
-    check_count("num_sensors", num_sensors, low=2)
-    check_number("the spread of the gains", spread, low=0, high=1)
-    dtype = jnp.zeros((), dtype or float).dtype
-    if jnp.issubdtype(dtype, jnp.complexfloating):
-        e = jax.random.ball(key, 2, shape=(num_sensors,), dtype=jnp.finfo(dtype).dtype)
-        e = jax.lax.complex(e[:, 0], e[:, 1])
-    else:
-        e = jax.random.uniform(key, (num_sensors,), dtype, -1, 1)
-    if basis is not None:
-        columns = inexact_array("gain_basis")(basis)
+    dtype = kept_dtype(dtype)
+    law = _RandomGains.checked(num_sensors, spread, basis, dtype)
+    return law.draw(key, int(num_sensors), dtype)
+
+
+class _RandomGains(eqx.Module):
+    spread: Real[ArrayLike, ""]
+    basis: Inexact[Array, "m h"] | None
+
+    @classmethod
+    def checked(cls, num_sensors: int, spread: Any, basis: Any, dtype: jnp.dtype) -> "_RandomGains":
+        check_count("num_sensors", num_sensors, low=2)
+        check_number("the spread of the gains", spread, low=0, high=1)
+        columns = None if basis is None else inexact_array("gain_basis")(basis)
         check_gain_basis(columns, num_sensors, dtype)
-        e = matmul(columns, matmul(columns.conj().T, e))
-    e = e - jnp.mean(e)
-    largest = jnp.max(jnp.abs(e))
-    return 1 + (spread / jnp.where(largest > 0, largest, 1)).astype(dtype) * e
+        return cls(known_number(spread), columns)
+
+    @eqx.filter_jit
+    def draw(self, key: PRNGKeyArray, num_sensors: int, dtype: jnp.dtype) -> Inexact[Array, " m"]:
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            e = jax.random.ball(key, 2, shape=(num_sensors,), dtype=jnp.finfo(dtype).dtype)
+            e = jax.lax.complex(e[:, 0], e[:, 1])
+        else:
+            e = jax.random.uniform(key, (num_sensors,), dtype, -1, 1)
+        if self.basis is not None:
+            e = matmul(self.basis, matmul(self.basis.conj().T, e))
+        e = e - jnp.mean(e)
+        largest = jnp.max(jnp.abs(e))
+        return 1 + (self.spread / jnp.where(largest > 0, largest, 1)).astype(dtype) * e
 
 
-def _random_signals(
-    key: PRNGKeyArray,
-    shape: tuple[int, int],
-    sparsity: int | None,
-    basis: Inexact[ArrayLike, "n k"] | None,
-    dtype: jnp.dtype,
-) -> Inexact[Array, "s n"]:
+class _RandomSignals(eqx.Module):
     """Of norm one, uniform on the sphere of the coefficients that are not zero."""
-    count, n = shape
-    columns = None if basis is None else inexact_array("signal_basis")(basis)
-    check_basis("signal_basis", columns, n, "entry of a signal", dtype)
-    size = n if columns is None else columns.shape[1]
-    value_key, place_key = jax.random.split(key)
-    coefficients = jax.random.normal(value_key, (count, size), dtype)
-    if sparsity is not None:
+
+    basis: Inexact[Array, "n k"] | None
+    sparsity: int | None = eqx.field(static=True)
+
+    @classmethod
+    def checked(cls, size: int, basis: Any, sparsity: int | None, dtype: jnp.dtype):
+        columns = None if basis is None else inexact_array("signal_basis")(basis)
+        check_basis("signal_basis", columns, size, "entry of a signal", dtype)
+        if sparsity is None:
+            return cls(columns, None)
         check_count("sparsity", sparsity, low=1)
-        if sparsity > size:
-            raise ValueError(f"sparsity is {sparsity}, but signals have {size} coefficients.")
-        rank = jnp.argsort(jax.random.uniform(place_key, (count, size)), axis=1)
-        coefficients = jnp.where(rank < sparsity, coefficients, 0)
-    norms = jnp.linalg.norm(coefficients, axis=1, keepdims=True).astype(dtype)
-    coefficients = coefficients / norms
-    return coefficients if columns is None else matmul(coefficients, columns.T)
+        num_coefficients = size if columns is None else columns.shape[1]
+        if sparsity > num_coefficients:
+            raise ValueError(
+                f"sparsity is {sparsity}, but signals have {num_coefficients} coefficients."
+            )
+        return cls(columns, int(sparsity))
+
+    def draw(
+        self, key: PRNGKeyArray, shape: tuple[int, int], dtype: jnp.dtype
+    ) -> Inexact[Array, "s n"]:
+        count, n = shape
+        shape = (count, n if self.basis is None else self.basis.shape[1])
+        value_key, place_key = jax.random.split(key)
+        coefficients = normal(value_key, shape, dtype)
+        if self.sparsity is not None:
+            rank = jnp.argsort(jax.random.uniform(place_key, shape), axis=1)
+            coefficients = jnp.where(rank < self.sparsity, coefficients, 0)
+        norms = jnp.linalg.norm(coefficients, axis=1, keepdims=True).astype(dtype)
+        coefficients = coefficients / norms
+        return coefficients if self.basis is None else matmul(coefficients, self.basis.T)
 
 
 def complete_sizes(sizes: dict[str, int | None]) -> tuple[int, int, int]:
@@ -172,7 +227,7 @@ def check_sizes(ensemble: AbstractEnsemble, sizes: dict[str, int | None]) -> Non
 
 
 def _check_conflicts(
-    ensemble: AbstractEnsemble,
+    kind: jnp.dtype,
     dtype: jax.typing.DTypeLike | None,
     signal: Any,
     sparsity: Any,
@@ -188,9 +243,13 @@ def _check_conflicts(
         for other, value in others.items():
             if given is not None and value is not None:
                 raise ValueError(f"{name} and {other} were both given: give one of them.")
-    if dtype is not None and jnp.zeros((), dtype).dtype != ensemble.dtype:
+    check_dtype(dtype, kind)
+
+
+def check_dtype(dtype: jax.typing.DTypeLike | None, kind: jnp.dtype) -> None:
+    if dtype is not None and kept_dtype(dtype) != kind:
         raise TypeError(
-            f"dtype {jnp.dtype(dtype)} was asked for, but the ensemble works in {ensemble.dtype}: "
+            f"dtype {jnp.dtype(dtype)} was asked for, but the ensemble works in {kind}: "
             "leave dtype out."
         )
 

@@ -1,5 +1,6 @@
 """Synthetic matrix completion problems whose truth is known."""
 
+import functools
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from recovery._arrays import (
     check_rank,
     check_shape,
     is_concrete,
+    kept_dtype,
+    known_number,
     named_stream,
 )
 from recovery.factors import Factors
@@ -64,13 +67,16 @@ def matrix_completion(
     check_rank(rank, shape)
     check_number("condition_number", condition_number, low=1)
     count = _count(shape, rank, oversampling, num_observed)
-    truth_key, mask_key, corruption_key = jax.random.split(named_stream(key, "completion"), 3)
-    left_key, right_key = jax.random.split(truth_key)
-    dtype = jnp.zeros((), dtype or float).dtype
-    root = jnp.sqrt(jnp.geomspace(condition_number, 1, rank)).astype(dtype)
-    truth = Factors(
-        singular_factor(left_key, shape[0], rank, incoherence, dtype) * root[None, :],
-        singular_factor(right_key, shape[1], rank, incoherence, dtype) * root[None, :],
+    _check_incoherence(incoherence, shape, rank)
+    n1, n2 = (int(size) for size in shape)
+    dtype = kept_dtype(dtype)
+    truth, mask_key, corruption_key = _truth_and_keys(
+        key,
+        known_number(condition_number),
+        None if incoherence is None else known_number(incoherence),
+        (n1, n2),
+        int(rank),
+        dtype,
     )
     rows, cols = _random_entries(mask_key, shape, rank, count)
     operator = EntrySampling(rows, cols, shape, dtype=dtype, dense=dense)
@@ -84,28 +90,57 @@ def matrix_completion(
     )
 
 
-def singular_factor(
-    key: PRNGKeyArray, size: int, rank: int, incoherence: float | None, dtype: jnp.dtype
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _truth_and_keys(
+    key: PRNGKeyArray,
+    condition_number: Real[Array, ""],
+    incoherence: Real[Array, ""] | None,
+    shape: tuple[int, int],
+    rank: int,
+    dtype: jnp.dtype,
+) -> tuple[Factors, PRNGKeyArray, PRNGKeyArray]:
+    """Also the keys of the entries and of their corruption."""
+    truth_key, mask_key, corruption_key = jax.random.split(named_stream(key, "completion"), 3)
+    left_key, right_key = jax.random.split(truth_key)
+    root = jnp.sqrt(jnp.geomspace(condition_number, 1, rank)).astype(dtype)
+    truth = Factors(
+        _singular_factor(left_key, shape[0], rank, incoherence, dtype) * root[None, :],
+        _singular_factor(right_key, shape[1], rank, incoherence, dtype) * root[None, :],
+    )
+    return truth, mask_key, corruption_key
+
+
+def _singular_factor(
+    key: PRNGKeyArray,
+    size: int,
+    rank: int,
+    incoherence: Real[Array, ""] | None,
+    dtype: jnp.dtype,
 ) -> Inexact[Array, "n k"]:
     """Orthonormal columns; with one row of norm `incoherence sqrt(rank / size)` if given."""
-    if incoherence is None:
-        return haar(key, size, rank, dtype)
-    limit = (size / rank) ** 0.5
-    if not 1 <= incoherence <= limit:
-        raise ValueError(
-            f"incoherence is {incoherence}, but {size} rows and rank {rank} allow 1 to {limit:.4g}."
-        )
-    if size == rank:  # every row of a square one has norm 1
+    if incoherence is None or size == rank:  # every row of a square one has norm 1
         return haar(key, size, rank, dtype)
     basis_key, row_key, place_key = jax.random.split(key, 3)
     unit = jax.random.normal(row_key, (rank,), dtype)
     unit = unit / jnp.linalg.norm(unit).astype(dtype)
-    length = jnp.asarray(min(incoherence / limit, 1.0), dtype)
+    length = jnp.minimum(incoherence / (size / rank) ** 0.5, 1).astype(dtype)
     rest = haar(basis_key, size - 1, rank, dtype)
     # [s a; W (I - (1 - sqrt(1 - s^2)) a^H a)] has orthonormal columns for a unit row a.
     shrunk = rest - (1 - jnp.sqrt(1 - length**2)) * (rest @ unit.conj())[:, None] * unit[None, :]
     place = jax.random.randint(place_key, (), 0, size)
     return jnp.roll(jnp.concatenate([length * unit[None, :], shrunk]), place, axis=0)
+
+
+def _check_incoherence(incoherence: float | None, shape: tuple[int, int], rank: int) -> None:
+    if incoherence is None:
+        return
+    for size in shape:
+        limit = (size / rank) ** 0.5
+        if not 1 <= incoherence <= limit:
+            raise ValueError(
+                f"incoherence is {incoherence}, but {size} rows and rank {rank} allow 1 to "
+                f"{limit:.4g}."
+            )
 
 
 def _count(

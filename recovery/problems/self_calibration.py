@@ -2,15 +2,25 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Inexact, PRNGKeyArray, Real
 
-from recovery._arrays import check_instance, check_key, is_concrete, named_stream
+from recovery._arrays import (
+    check_instance,
+    check_key,
+    is_concrete,
+    kept_dtype,
+    known_number,
+    named_stream,
+    normal,
+)
+from recovery.factors import Factors
 from recovery.operators import AbstractEnsemble, DenseEnsemble, GainSensing
 from recovery.problem import Problem
-from recovery.problems.calibration import check_sizes, complete_sizes, given
+from recovery.problems.calibration import check_dtype, check_sizes, complete_sizes, given
 
 _MODELS = ("repeated", "diverse", "snapshots")
 
@@ -49,27 +59,48 @@ def self_calibration(
     check_key(key)
     if model not in _MODELS:
         raise ValueError(f"model is {model!r}, but one of {', '.join(_MODELS)} is needed.")
-    keys = jax.random.split(named_stream(key, "self calibration"), 4)
     sizes = {"num_shots": num_shots, "num_sensors": num_sensors, "signal_size": signal_size}
     p, m, n = _sizes(model, sizes, ensemble)
     if ensemble is None:
         count = 1 if model == "snapshots" else p
-        ensemble = DenseEnsemble(jax.random.normal(keys[0], (count, m, n), dtype or complex))
-    elif dtype is not None and jnp.zeros((), dtype).dtype != ensemble.dtype:
-        raise TypeError(
-            f"dtype {jnp.dtype(dtype)} was asked for, but the ensemble works in {ensemble.dtype}: "
-            "leave dtype out."
-        )
-    operator = GainSensing(ensemble, p if model == "snapshots" else 1, diverse=model == "diverse")
-    kind = ensemble.dtype
-    shape = (operator.num_signals, n)
-    if signals is None:
-        x = jax.random.normal(keys[1], shape, kind)
+        matrices = jax.ShapeDtypeStruct((count, m, n), kept_dtype(dtype or complex))
     else:
-        x = given("signals", signals, shape, kind)
-    truth = operator.gain_factors(_gains(keys[2], gains, m, kind), x)
-    clean = operator.forward_factors(truth)
-    return Problem(operator, clean + _noise(keys[3], clean, snr_db), truth)
+        check_dtype(dtype, ensemble.dtype)
+        matrices = ensemble
+    if signals is not None:
+        signals = given("signals", signals, (1 if model == "repeated" else p, n), matrices.dtype)
+    gains = _checked_gains(gains, m, matrices.dtype)
+    if snr_db is not None:
+        snr_db = _checked_ratio(snr_db)
+    return Problem(*_self_calibration(key, matrices, model, p, gains, signals, snr_db))
+
+
+@eqx.filter_jit
+def _self_calibration(
+    key: PRNGKeyArray,
+    ensemble: AbstractEnsemble | jax.ShapeDtypeStruct,
+    model: str,
+    num_shots: int,
+    gains: str | Inexact[Array, " m"],
+    signals: Inexact[Array, "s n"] | None,
+    snr_db: Real[ArrayLike, ""] | None,
+) -> tuple[GainSensing, Inexact[Array, "shots m"], Factors]:
+    keys = jax.random.split(named_stream(key, "self calibration"), 4)
+    if isinstance(ensemble, jax.ShapeDtypeStruct):
+        ensemble = DenseEnsemble(normal(keys[0], ensemble.shape, ensemble.dtype))
+    operator = GainSensing(
+        ensemble, num_shots if model == "snapshots" else 1, diverse=model == "diverse"
+    )
+    _, m, n = ensemble.shape
+    if signals is None:
+        signals = normal(keys[1], (operator.num_signals, n), ensemble.dtype)
+    if isinstance(gains, str):
+        gains = _drawn_gains(keys[2], gains, m, ensemble.dtype)
+    truth = operator.gain_factors(gains, signals)
+    measurements = operator.forward_factors(truth)
+    if snr_db is not None:
+        measurements += _noise(keys[3], measurements, snr_db)
+    return operator, measurements, truth
 
 
 def _sizes(
@@ -92,7 +123,7 @@ def _sizes(
     return complete_sizes(sizes | {"num_sensors": m, "signal_size": n})
 
 
-def _gains(key: PRNGKeyArray, gains: Any, size: int, dtype: jnp.dtype) -> Inexact[Array, " m"]:
+def _checked_gains(gains: Any, size: int, dtype: jnp.dtype) -> str | Inexact[Array, " m"]:
     if not isinstance(gains, str):
         values = given("gains", gains, (size,), dtype)
         zeros = np.flatnonzero(np.asarray(values) == 0) if is_concrete(values) else np.zeros(0)
@@ -102,24 +133,30 @@ def _gains(key: PRNGKeyArray, gains: Any, size: int, dtype: jnp.dtype) -> Inexac
                 "them: leave such sensors out."
             )
         return values
-    real = jnp.finfo(dtype).dtype
-    if gains == "uniform":
-        return jax.random.uniform(key, (size,), real, 0.5, 1.5).astype(dtype)
-    if gains != "steinhaus":
+    if gains not in ("uniform", "steinhaus"):
         raise ValueError(f"gains are {gains!r}, but 'uniform', 'steinhaus' or an array is needed.")
-    if not jnp.issubdtype(dtype, jnp.complexfloating):
+    if gains == "steinhaus" and not jnp.issubdtype(dtype, jnp.complexfloating):
         raise ValueError(
             f"Steinhaus gains are complex, but the problem is of {dtype}: give dtype=complex."
         )
+    return gains
+
+
+def _drawn_gains(key: PRNGKeyArray, law: str, size: int, dtype: jnp.dtype) -> Inexact[Array, " m"]:
+    real = jnp.finfo(dtype).dtype
+    if law == "uniform":
+        return jax.random.uniform(key, (size,), real, 0.5, 1.5).astype(dtype)
     angle = jax.random.uniform(key, (size,), real, 0, 2 * np.pi)
     return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
 
 
-def _noise(key: PRNGKeyArray, clean: Array, snr_db: Any) -> Array:
-    if snr_db is None:
-        return jnp.zeros_like(clean)
+def _checked_ratio(snr_db: Any) -> Real[ArrayLike, ""]:
     if is_concrete(snr_db) and not np.isfinite(snr_db):
         raise ValueError(f"snr_db is {snr_db}, but a finite number is needed; None for no noise.")
-    noise = jax.random.normal(key, clean.shape, clean.dtype)
+    return known_number(snr_db)
+
+
+def _noise(key: PRNGKeyArray, clean: Array, snr_db: Real[Array, ""]) -> Array:
+    noise = normal(key, clean.shape, clean.dtype)
     ratio = jnp.linalg.norm(clean) / jnp.linalg.norm(noise)
     return noise * (ratio * 10 ** (-jnp.asarray(snr_db, ratio.dtype) / 20)).astype(noise.dtype)

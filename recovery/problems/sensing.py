@@ -72,7 +72,7 @@ def matrix_sensing(
     corruption = Corruption.checked(
         noise_std, outlier_fraction, outlier_std, outlier_law, struct, lambda: _sensing_keys(key)[2]
     )
-    drawn = _sensing(key, values, operator, corruption, struct, (n1, n2), symmetric)
+    drawn = _sensing(key, values, operator, corruption, struct, (n1, n2), bool(symmetric))
     return Problem(*drawn)
 
 
@@ -111,7 +111,7 @@ def random_truth(
     check_key(key)
     values = _checked_values(singular_values, shape, rank, symmetric)
     n1, n2 = (int(size) for size in shape)
-    return _truth(key, values, (n1, n2), symmetric, kept_dtype(dtype))
+    return _truth(key, values, (n1, n2), bool(symmetric), kept_dtype(dtype))
 
 
 def _checked_values(
@@ -186,9 +186,14 @@ class Corruption(eqx.Module):
     """What `measure` adds. A part that is None is not drawn, nor compiled."""
 
     noise_std: Real[ArrayLike, ""] | None
-    outlier_fraction: Real[ArrayLike, ""] | None
-    outlier_std: Real[ArrayLike, ""]
-    outliers: str | Inexact[Array, "..."]  # a law, or what a function of the user's drew
+    outlier_fraction: Real[ArrayLike, ""] | None = None
+    outlier_std: Real[ArrayLike, ""] = 0.0
+    outliers: str | Inexact[Array, "..."] = "gaussian"  # or what a function of the user's drew
+
+    @classmethod
+    def noise(cls, std: Any) -> "Corruption":
+        check_number("noise_std", std, low=0)
+        return cls(_unless_zero(known_number(std)))
 
     @classmethod
     def checked(
@@ -209,12 +214,8 @@ class Corruption(eqx.Module):
         else:
             _check_law(law, struct.dtype)
             outliers = law
-        return cls(
-            known_number(noise_std) if _may_be_positive(noise_std) else None,
-            known_number(outlier_fraction) if _may_be_positive(outlier_fraction) else None,
-            known_number(outlier_std),
-            outliers,
-        )
+        noise, fraction, size = map(known_number, (noise_std, outlier_fraction, outlier_std))
+        return cls(_unless_zero(noise), _unless_zero(fraction), size, outliers)
 
 
 @eqx.filter_jit
@@ -225,15 +226,15 @@ def _drawn(
     noise_key, where_key, outlier_key = _corruption_keys(key)
     total = jnp.zeros(struct.shape, struct.dtype)
     if corruption.noise_std is not None:
-        noise = normal(noise_key, struct.shape, struct.dtype)
-        total = jnp.asarray(corruption.noise_std, struct.dtype) * noise
+        size = jnp.asarray(corruption.noise_std, struct.dtype)
+        total += size * normal(noise_key, struct.shape, struct.dtype)
     if corruption.outlier_fraction is not None:
         outliers = _outliers(outlier_key, corruption.outliers, struct)
         hit = jax.random.bernoulli(
             where_key, corruption.outlier_fraction, (math.prod(struct.shape),)
         ).reshape(struct.shape)
         size = jnp.asarray(corruption.outlier_std, struct.dtype)
-        total = total + jnp.where(hit, size * outliers, 0)
+        total += jnp.where(hit, size * outliers, 0)
     return clean + operator.padded(total)
 
 
@@ -248,8 +249,8 @@ def corrupted(
     return _drawn(key, clean, operator, corruption)
 
 
-def _may_be_positive(number: Any) -> bool:
-    return not is_concrete(number) or bool(number > 0)
+def _unless_zero(number: Any) -> Any:
+    return None if is_concrete(number) and number == 0 else number
 
 
 def _corruption_keys(key: PRNGKeyArray) -> PRNGKeyArray:
