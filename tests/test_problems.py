@@ -1,9 +1,10 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import KEY
 
-from recovery import operators, problems
+from recovery import operators, problems, starts
 
 SETTINGS = {"shape": (10, 8), "rank": 2, "num_measurements": 4000}
 
@@ -106,3 +107,44 @@ def test_truth_can_be_measured_by_any_operator():
     truth = problems.random_truth(KEY, shape=(10, 8), rank=2)
     problem = problems.measure(KEY, operator, truth)
     np.testing.assert_allclose(problem.measurements, operator.forward(truth.matrix), rtol=1e-12)
+
+
+@pytest.fixture
+def programs():
+    """The names of what is compiled from here on."""
+    names = []
+
+    def listen(event, _, **facts):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(facts["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def draws(seed: int, number: float) -> tuple:
+    """Everything that is drawn, by one key and in numbers of this size."""
+    key = jax.random.key(seed)
+    corruption = {"noise_std": number, "outlier_fraction": number, "outlier_std": 9 * number}
+    sensing = {"shape": (9, 7), "rank": 2, "num_measurements": 11, **corruption}
+    gains = {"num_sensors": 11, "signal_size": 3, "num_snapshots": 2}
+    shots = {"num_sensors": 11, "signal_size": 3, "num_shots": 2}
+    return (
+        problems.matrix_sensing(key, singular_values=[2 * number, number], **sensing),
+        problems.blind_gain(key, gain_spread=number, noise_std=number, **gains),
+        problems.self_calibration(key, snr_db=20 * number, **shots),
+        starts.random_factors(key, (9, 7), 2, number, 2 * number),
+        starts.random_symmetric(key, 9, 2, number),
+    )
+
+
+def test_other_keys_and_numbers_compile_nothing(programs):
+    jax.random.key(0)  # compiled once
+    programs.clear()
+    first = draws(1, 0.1)
+    assert len(programs) == len(first)
+    programs.clear()
+    second = draws(2, 0.2)
+    assert programs == []
+    assert not np.any(first[0].measurements == second[0].measurements)

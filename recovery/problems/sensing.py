@@ -94,7 +94,7 @@ def _sensing(
     return operator, corrupted(corruption_key, clean, operator, corruption), truth
 
 
-def _sensing_keys(key: PRNGKeyArray) -> PRNGKeyArray:
+def _sensing_keys(key: PRNGKeyArray) -> Array:
     return jax.random.split(named_stream(key, "sensing"), 3)
 
 
@@ -253,7 +253,7 @@ def _unless_zero(number: Any) -> Any:
     return None if is_concrete(number) and number == 0 else number
 
 
-def _corruption_keys(key: PRNGKeyArray) -> PRNGKeyArray:
+def _corruption_keys(key: PRNGKeyArray) -> Array:
     """Of noise, of places of outliers, and of outliers."""
     return jax.random.split(key, 3)
 
