@@ -59,7 +59,9 @@ def random_factors(
     check_number("scale", scale, low=0)
     check_number("right_scale", right_scale, low=0)
     scales = known_number(scale), known_number(right_scale)
-    return _random_factors(key, *scales, (int(shape[0]), int(shape[1])), rank, kept_dtype(dtype))
+    return _random_factors(
+        key, *scales, (int(shape[0]), int(shape[1])), int(rank), kept_dtype(dtype)
+    )
 
 
 def random_symmetric(
@@ -74,7 +76,7 @@ def random_symmetric(
     check_key(key)
     check_rank(rank, (size, size))
     check_number("scale", scale, low=0)
-    return _random_symmetric(key, known_number(scale), size, rank, kept_dtype(dtype))
+    return _random_symmetric(key, known_number(scale), int(size), int(rank), kept_dtype(dtype))
 
 
 def spectral(

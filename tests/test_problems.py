@@ -114,7 +114,7 @@ def programs():
     """The names of what is compiled from here on."""
     names = []
 
-    def listen(event, _, **facts):
+    def listen(event, duration_secs, **facts):
         if event == "/jax/core/compile/backend_compile_duration":
             names.append(facts["fun_name"])
 

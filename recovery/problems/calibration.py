@@ -85,9 +85,9 @@ def blind_gain(
     kind = matrices.dtype
     _check_conflicts(kind, dtype, signal, sparsity, signal_basis, gains, gain_basis)
     if gains is None:
-        gains = _RandomGains.checked(m, gain_spread, gain_basis, kind)
+        true_gains = _RandomGains.checked(m, gain_spread, gain_basis, kind)
     else:
-        gains = _given_gains(gains, m, kind)
+        true_gains = _given_gains(gains, m, kind)
     if signal is None:
         signals = _RandomSignals.checked(n, signal_basis, sparsity, kind)
     else:
@@ -95,7 +95,9 @@ def blind_gain(
     if offsets is not None:
         offsets = given("offsets", offsets, (m,), kind)
     noise = Corruption.noise(noise_std)
-    return Problem(*_blind_gain(key, matrices, int(num_signals), gains, signals, offsets, noise))
+    return Problem(
+        *_blind_gain(key, matrices, int(num_signals), true_gains, signals, offsets, noise)
+    )
 
 
 @eqx.filter_jit
@@ -168,7 +170,7 @@ class _RandomGains(eqx.Module):
             e = matmul(self.basis, matmul(self.basis.conj().T, e))
         e = e - jnp.mean(e)
         largest = jnp.max(jnp.abs(e))
-        return 1 + (self.spread / jnp.where(largest > 0, largest, 1)).astype(dtype) * e
+        return 1 + (jnp.asarray(self.spread) / jnp.where(largest > 0, largest, 1)).astype(dtype) * e
 
 
 class _RandomSignals(eqx.Module):

@@ -70,9 +70,8 @@ def self_calibration(
     if signals is not None:
         signals = given("signals", signals, (1 if model == "repeated" else p, n), matrices.dtype)
     gains = _checked_gains(gains, m, matrices.dtype)
-    if snr_db is not None:
-        snr_db = _checked_ratio(snr_db)
-    return Problem(*_self_calibration(key, matrices, model, p, gains, signals, snr_db))
+    decibels = None if snr_db is None else _checked_decibels(snr_db)
+    return Problem(*_self_calibration(key, matrices, model, int(p), gains, signals, decibels))
 
 
 @eqx.filter_jit
@@ -150,13 +149,13 @@ def _drawn_gains(key: PRNGKeyArray, law: str, size: int, dtype: jnp.dtype) -> In
     return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
 
 
-def _checked_ratio(snr_db: Any) -> Real[ArrayLike, ""]:
+def _checked_decibels(snr_db: Any) -> Real[ArrayLike, ""]:
     if is_concrete(snr_db) and not np.isfinite(snr_db):
         raise ValueError(f"snr_db is {snr_db}, but a finite number is needed; None for no noise.")
     return known_number(snr_db)
 
 
-def _noise(key: PRNGKeyArray, clean: Array, snr_db: Real[Array, ""]) -> Array:
+def _noise(key: PRNGKeyArray, clean: Array, snr_db: Real[ArrayLike, ""]) -> Array:
     noise = normal(key, clean.shape, clean.dtype)
     ratio = jnp.linalg.norm(clean) / jnp.linalg.norm(noise)
     return noise * (ratio * 10 ** (-jnp.asarray(snr_db, ratio.dtype) / 20)).astype(noise.dtype)

@@ -79,7 +79,7 @@ def matrix_sensing(
 @eqx.filter_jit
 def _sensing(
     key: PRNGKeyArray,
-    values: Array,
+    values: Real[ArrayLike, " rank"],
     operator: AbstractOperator | None,
     corruption: "Corruption",
     struct: jax.ShapeDtypeStruct,
@@ -137,7 +137,11 @@ def _checked_values(
 
 @eqx.filter_jit
 def _truth(
-    key: PRNGKeyArray, values: Array, shape: tuple[int, int], symmetric: bool, dtype: jnp.dtype
+    key: PRNGKeyArray,
+    values: Real[ArrayLike, " rank"],
+    shape: tuple[int, int],
+    symmetric: bool,
+    dtype: jnp.dtype,
 ) -> Factors:
     left_key, right_key = jax.random.split(key)
     root = jnp.sqrt(values).astype(dtype)
