@@ -6,11 +6,7 @@ SIZE := $(if $(FULL),--full,)
 .PHONY: figures photograph inpainting test slurm lint types benchmarks clean
 
 figures: .venv/ready
-	$(BIN)/python paper_repro/overparameterized_gd.py $(SIZE)
-	$(BIN)/python paper_repro/subgradient_method.py $(SIZE)
-	$(BIN)/python paper_repro/robust_alternating_minimization.py $(SIZE)
-	$(BIN)/python paper_repro/blind_gain_calibration.py $(SIZE)
-	$(BIN)/python paper_repro/self_calibration.py $(SIZE)
+	$(BIN)/python experiments/all_figures.py $(SIZE)
 
 photograph: .venv/ready
 	$(BIN)/python experiments/photograph.py

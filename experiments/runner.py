@@ -30,13 +30,9 @@ def main(paper: str, arguments: Sequence[str] | None = None) -> int:
     """Run the command line of one paper's script; the exit status is 1 if a claim failed."""
     figures = find_figures(paper)
     options = _parse(paper, figures, arguments)
-    # Errors down to 1e-24 are drawn and fitted.
-    jax.config.update("jax_enable_x64", True)
-    program_cache.enable()
-    matplotlib.use("agg")
-    rows: list[tuple[str, Claim, float]] = []
-    for name in tqdm(options.only or figures, desc=paper, unit="figure", disable=None):
-        claims, seconds = make_figure(
+    set_up()
+    found = {
+        name: make_figure(
             paper,
             name,
             full=options.full,
@@ -44,13 +40,33 @@ def main(paper: str, arguments: Sequence[str] | None = None) -> int:
             redraw=options.redraw,
             store=options.store,
         )
-        rows += [(name, claim, seconds) for claim in claims]
-    print(format_table(rows))
-    if not options.only:
-        (options.out / "claims.md").write_text(_markdown(rows))
+        for name in tqdm(options.only or figures, desc=paper, unit="figure", disable=None)
+    }
+    return report(found, options.out, complete=not options.only)
+
+
+def set_up() -> None:
+    """What a process needs before it makes figures."""
+    # Errors down to 1e-24 are drawn and fitted.
+    jax.config.update("jax_enable_x64", True)
+    program_cache.enable()
+    matplotlib.use("agg")
+
+
+def report(found: dict[str, tuple[list[Claim], float]], out: Path, *, complete: bool) -> int:
+    """Print the claims and seconds of figures, write those of a whole paper; the exit status."""
+    rows = [(name, claim, seconds) for name, (claims, seconds) in found.items() for claim in claims]
+    tqdm.write(format_table(rows))
+    if complete:
+        (out / "claims.md").write_text(_markdown(rows))
     failed = sum(not claim.holds for _, claim, _ in rows)
-    print(f"\n{len(rows)} claims, {failed} failed. Figures are in {options.out}.")
+    tqdm.write(f"\n{len(rows)} claims, {failed} failed. Figures are in {out}.")
     return min(failed, 1)
+
+
+def folder(paper: str, *, full: bool) -> Path:
+    """Quick pictures never replace the full ones that README shows."""
+    return ROOT / "figures" / paper / ("." if full else "quick")
 
 
 def find_figures(paper: str) -> list[str]:
@@ -164,8 +180,7 @@ def _parse(paper: str, figures: list[str], arguments: Sequence[str] | None) -> a
     )
     options = parser.parse_args(arguments)
     if options.out is None:
-        # Quick pictures never replace the full ones that README shows.
-        options.out = ROOT / "figures" / paper / ("." if options.full else "quick")
+        options.out = folder(paper, full=options.full)
     return options
 
 

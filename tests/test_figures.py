@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from experiments import claims, fits, runner
+from experiments.all_figures import PAPERS
 
-PAPERS = (
-    *("overparameterized_gd", "subgradient_method", "robust_alternating_minimization"),
-    *("blind_gain_calibration", "self_calibration"),
-)
 FIGURES = [(paper, name) for paper in PAPERS for name in runner.find_figures(paper)]
 
 
