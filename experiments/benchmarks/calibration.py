@@ -29,7 +29,8 @@ TARGET = 1e-6  # relative residual: relative loss 1e-12
 @dataclass(frozen=True)
 class Sizes:
     """n = m and p of a solve; n, all m, all p, trials of a map; n, m, p of the seeded ensemble;
-    pixels of a side of the image; problems of a batch, and sensors of each."""
+    pixels of a side of the images, of which the last is timed; problems of a batch, and sensors of
+    each; its methods, and the ways to compute a map or batch that are compared."""
 
     size: int
     num_snapshots: int
@@ -38,9 +39,11 @@ class Sizes:
     map_snapshots: tuple[int, ...]
     map_trials: int
     seeded: tuple[int, int, int]
-    image_size: int
+    image_sizes: tuple[int, ...]
     batch: tuple[int, int]
     rounds: int
+    methods: tuple[str, ...] = ("least squares", "spectral")
+    ways: tuple[str, ...] = ("lax.map", "vmap")
 
 
 FULL = Sizes(
@@ -51,7 +54,7 @@ FULL = Sizes(
     map_snapshots=(2, 4, 8, 16, 32, 64),
     map_trials=64,
     seeded=(256, 1024, 1024),
-    image_size=512,
+    image_sizes=(32, 128, 512),
     batch=(1000, 256),
     rounds=3,
 )
@@ -60,12 +63,14 @@ QUICK = Sizes(
     num_snapshots=8,
     map_size=8,
     map_sensors=(8,),
-    map_snapshots=(4, 8),
+    map_snapshots=(8,),
     map_trials=4,
     seeded=(16, 32, 8),
-    image_size=32,
+    image_sizes=(32,),
     batch=(10, 32),
     rounds=1,
+    methods=("least squares",),
+    ways=("lax.map",),
 )
 
 
@@ -169,11 +174,12 @@ def map_calls(sizes: Sizes) -> dict[str, Callable[[], list[Array]]]:
         programs = [batch(jax.jit(lambda key, m=m, p=p: trial(key, n, m, p))) for m, p in cells]
         return lambda: [jnp.asarray(program(keys)) for program in programs]
 
-    return {
+    ways = {
         "one by one": run(lambda one: lambda keys: jnp.stack([one(key) for key in keys])),
         "lax.map": run(lambda one: jax.jit(lambda keys: jax.lax.map(one, keys))),
         "vmap": run(lambda one: jax.jit(jax.vmap(one))),
     }
+    return {name: ways[name] for name in ("one by one", *sizes.ways)}
 
 
 def map_rows(sizes: Sizes) -> Iterator[Row]:
@@ -187,7 +193,7 @@ def map_rows(sizes: Sizes) -> Iterator[Row]:
         f"map of {cells} cells, {sizes.map_trials} trials each, n={sizes.map_size}, "
         f"m={list(sizes.map_sensors)}, p={list(sizes.map_snapshots)}"
     )
-    for name in ("lax.map", "vmap"):
+    for name in sizes.ways:
         once = compiling[name] - float(times[name].wall[0])
         yield Row(
             f"{what}: {name}, over one by one",
@@ -232,9 +238,9 @@ def seeded_rows(sizes: Sizes) -> Iterator[Row]:
 def rows(quick: bool) -> Iterator[Row]:
     sizes = QUICK if quick else FULL
     # First, so that the peaks are those of these parts.
-    yield from imaging_rows(sizes.image_size, sizes.rounds)
+    yield from imaging_rows(sizes.image_sizes, sizes.rounds)
     yield from seeded_rows(sizes)
-    yield from batch_rows(*sizes.batch, sizes.rounds)
+    yield from batch_rows(*sizes.batch, sizes.methods, sizes.ways, sizes.rounds)
     yield from solve_rows(sizes)
     yield from map_rows(sizes)
 

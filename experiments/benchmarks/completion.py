@@ -49,6 +49,7 @@ class Sizes:
     layouts: tuple[tuple[int, float], ...]
     layout_ranks: tuple[int, ...]
     steps: int = 3
+    dtypes: tuple[Any, ...] = (jnp.float32, jnp.float64)
 
 
 FULL = Sizes(
@@ -57,7 +58,12 @@ FULL = Sizes(
     layout_ranks=(5, 20),
 )
 # Rows of about equal length need few widths, each of which is compiled.
-QUICK = Sizes(*(100, 2, 5.0, 0.8, 100, 5_000, (4,), 1), layouts=((50, 0.5),), layout_ranks=(2,))
+QUICK = Sizes(
+    *(100, 2, 5.0, 0.8, 100, 5_000, (4,), 1),
+    layouts=((50, 0.5),),
+    layout_ranks=(2,),
+    dtypes=(jnp.float64,),
+)
 
 
 # Seconds to an accuracy
@@ -125,7 +131,7 @@ def entries_of(problem: Problem, start: Factors) -> Entries:
 def step_rows(sizes: Sizes) -> Iterator[Row]:
     rows, cols = random_entries(sizes.step_size, sizes.step_entries)
     for rank in sizes.step_ranks:
-        for dtype in (jnp.float32, jnp.float64):
+        for dtype in sizes.dtypes:
             yield from step_rows_of(rows, cols, rank, dtype, sizes)
 
 

@@ -1,6 +1,6 @@
 """Rows on self-calibration by linear least squares: NumPy and SciPy, the floor, and batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,8 +20,12 @@ TOLERANCE = 1e-8  # of the gradient on scaled columns, over that at zero
 MASKS, DECIBELS = 8, 5.0
 
 
-def imaging_rows(size: int, rounds: int) -> Iterator[Row]:
-    """Experiment 4.1: an image of size^2 pixels, (2 size)^2 sensors of unknown gain, 8 masks."""
+def imaging_rows(sizes: Sequence[int], rounds: int) -> Iterator[Row]:
+    """Experiment 4.1: images of size^2 pixels, (2 size)^2 sensors of unknown gain, 8 masks.
+
+    The last one is timed.
+    """
+    *smaller, size = sizes
     problem = imaging_problem(size)
     call = solver_call(problem, LinearLeastSquares("both", tolerance=TOLERANCE))
     measuring.forget_peak()
@@ -48,9 +52,8 @@ def imaging_rows(size: int, rounds: int) -> Iterator[Row]:
         stored = problem.measurements.nbytes / 2**30
         text = f"{peak / 2**30:.2f} GiB (measurements {stored:.2f})"
         yield Row(f"{what}: peak memory of the process", text, "")
-    counts = [str(steps_at(smaller)) for smaller in (size // 16, size // 4)]
-    sizes = f"{size // 16}^2, {size // 4}^2 and {size}^2"
-    yield Row(f"steps at n={sizes}", f"{', '.join(counts)}, {steps}", "15 to 35")
+    counts = ", ".join(str(count) for count in (*map(steps_at, smaller), steps))
+    yield Row(f"steps at n={', '.join(f'{size}^2' for size in sizes)}", counts, "15 to 35")
 
 
 def imaging_problem(size: int) -> Problem:
@@ -135,7 +138,9 @@ def scipy_error(problem: Problem) -> float:
 # Many problems
 
 
-def batch_rows(count: int, sensors: int, rounds: int) -> Iterator[Row]:
+def batch_rows(
+    count: int, sensors: int, chosen: Sequence[str], ways: Sequence[str], rounds: int
+) -> Iterator[Row]:
     """Experiment 4.3: signals of their own, m = 4 n, 8 shots, 20 dB, each with its matrices."""
     size = sensors // 4
 
@@ -151,12 +156,13 @@ def batch_rows(count: int, sensors: int, rounds: int) -> Iterator[Row]:
         "least squares": (LinearLeastSquares("first gain", tolerance=TOLERANCE), 1),
         "spectral": (SmallestSingularVector(tolerance=1e-5), 50),
     }
-    for name, (solver, steps) in methods.items():
-        calls = batch_calls(stack, solver, steps)
+    for name in chosen:
+        every = batch_calls(stack, *methods[name])
+        calls = {way: every[way] for way in ("one by one", *ways)}
         times = interleaved(calls, rounds)
         error = 20 * np.log10(np.mean(np.asarray(calls["lax.map"]())))
         what = f"{count} problems, m={sensors}, n={size}, p={MASKS}, diverse, {name}"
-        for batched in ("lax.map", "vmap"):
+        for batched in ways:
             text = f"{ratio_text(times, batched, 'one by one')}; mean error {error:.1f} dB"
             yield Row(f"{what}: {batched}, over one by one", text, "")
 
