@@ -40,7 +40,15 @@ class Config:
 
 
 FULL = Config(num_draws=10, num_measurements=(1000, 2000, 4000), num_asymmetric_steps=4000)
-QUICK = Config(num_draws=2, num_measurements=(2000,), num_asymmetric_steps=1500)
+QUICK = Config(
+    num_draws=2,
+    num_measurements=(2000,),
+    num_asymmetric_steps=800,
+    num_symmetric_steps=1500,
+    window=(700, 1500),
+    num_steps_before=200,
+    num_steps_after=300,
+)
 
 
 def compute(config: Config) -> dict:

@@ -30,7 +30,7 @@ class Config:
 
 
 FULL = Config(num_draws=10, num_measurements=2000, num_steps=8000)
-QUICK = Config(num_draws=2, num_measurements=1400, num_steps=2000)
+QUICK = Config(num_draws=2, num_measurements=1400, num_steps=1000, step_size=0.2)
 
 
 def compute(config: Config) -> dict:

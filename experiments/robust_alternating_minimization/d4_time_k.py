@@ -32,7 +32,7 @@ class Config:
 
 
 FULL = Config(3000, 400, (8, 16, 32, 64))
-QUICK = Config(400, 150, (4, 8, 16), timed_for=0.0)
+QUICK = Config(400, 150, (4, 16), timed_for=0.0)
 
 
 def compute(config: Config) -> dict:

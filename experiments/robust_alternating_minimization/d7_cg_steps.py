@@ -33,7 +33,7 @@ class Config:
 
 
 FULL = Config(num_draws=10)
-QUICK = Config(num_draws=6, max_steps=50)
+QUICK = Config(num_draws=3, max_steps=42)
 
 
 def compute(config: Config) -> dict:
