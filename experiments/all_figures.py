@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -49,9 +50,12 @@ def _stopped_by_errors(pool: Executor) -> Iterator[None]:
 
 def _make_all(pool: Executor, *, full: bool) -> Iterator[int]:
     """Reports each paper, in order, once it and those before it are complete; its exit status."""
+    folders = {paper: runner.folder(paper, full=full) for paper in PAPERS}
     papers = {
-        paper: {name: pool.submit(_make, paper, name, full) for name in runner.find_figures(paper)}
-        for paper in PAPERS
+        paper: {
+            name: pool.submit(_make, paper, name, full, out) for name in runner.find_figures(paper)
+        }
+        for paper, out in folders.items()
     }
     waiting = list(PAPERS)
     futures = [future for figures in papers.values() for future in figures.values()]
@@ -63,12 +67,12 @@ def _make_all(pool: Executor, *, full: bool) -> Iterator[int]:
                 paper = waiting.pop(0)
                 tqdm.write(f"\n{paper}\n")
                 found = {name: each.result() for name, each in papers[paper].items()}
-                yield runner.report(found, runner.folder(paper, full=full), complete=True)
+                yield runner.report(found, folders[paper], complete=True)
 
 
-def _make(paper: str, name: str, full: bool) -> tuple[list[Claim], float]:
+def _make(paper: str, name: str, full: bool, out: Path) -> tuple[list[Claim], float]:
     runner.set_up()
-    return runner.make_figure(paper, name, full=full, out=runner.folder(paper, full=full))
+    return runner.make_figure(paper, name, full=full, out=out)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments import claims, fits, runner
+from experiments import all_figures, claims, fits, runner
 from experiments.all_figures import PAPERS
 
 FIGURES = [(paper, name) for paper in PAPERS for name in runner.find_figures(paper)]
@@ -60,6 +60,27 @@ def test_a_failed_claim_is_shown_and_fails_the_script(tmp_path, monkeypatch, cap
     )
     assert status == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_figures_of_two_papers_are_made_in_processes(tmp_path, monkeypatch, capsys):
+    chosen = {"robust_alternating_minimization": "perturbations", "self_calibration": "spectrum"}
+    monkeypatch.setattr(all_figures, "PAPERS", tuple(chosen))
+    monkeypatch.setattr(runner, "find_figures", lambda paper: [chosen[paper]])
+    monkeypatch.setattr(runner, "folder", lambda paper, *, full: tmp_path / paper)
+    assert all_figures.main(["--jobs", "2"]) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(text) for row in chosen.items() for text in row]
+    assert places == sorted(places)  # in the order of papers, each with its table
+    for paper, name in chosen.items():
+        assert name in (tmp_path / paper / "claims.md").read_text()
+        assert (tmp_path / paper / f"{name}.png").exists()
+
+
+def test_an_error_in_a_process_ends_all(monkeypatch):
+    monkeypatch.setattr(all_figures, "PAPERS", ("self_calibration",))
+    monkeypatch.setattr(runner, "find_figures", lambda paper: ["absent", "debiasing", "spectrum"])
+    with pytest.raises(ModuleNotFoundError, match="absent"):
+        all_figures.main(["--jobs", "1"])
 
 
 def test_a_claim_fails_for_nan_and_for_one_bad_value():

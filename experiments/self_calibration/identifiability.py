@@ -63,7 +63,7 @@ QUICK = Config(
     repeated_shots=(1, 2),
     other_sizes=(8, 24),
     other_shots=(1, 3, 4),
-    num_coset_draws=60,
+    num_coset_draws=40,
 )
 
 FIRST = "first Hadamard columns"
