@@ -19,7 +19,7 @@ from tqdm import tqdm
 from experiments import runner
 from experiments.claims import Claim
 from recovery._cores import num_cores
-from recovery.sweeps.engines import _pool  # pyright: ignore[reportPrivateUsage]
+from recovery.sweeps.engines import process_pool
 
 PAPERS = (
     *("overparameterized_gd", "subgradient_method", "robust_alternating_minimization"),
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status is 1 if a claim failed, 130 after Ctrl-C."""
     options = _parse(arguments)
     try:
-        with _pool(options.jobs) as pool, _stopped_by_errors(pool):
+        with process_pool(options.jobs) as pool, _stopped_by_errors(pool):
             return max(_make_all(pool, full=options.full))
     except KeyboardInterrupt:
         return 130

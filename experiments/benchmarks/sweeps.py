@@ -20,6 +20,7 @@ import numpy as np
 
 from experiments.benchmarks import measuring, sweep_trials
 from experiments.benchmarks.measuring import Row, Timing, interleaved
+from experiments.studies import completion
 from recovery import sweeps
 from recovery.sweeps.batches import Batch, batches
 from recovery.sweeps.compute import compute
@@ -51,6 +52,7 @@ def rows(quick: bool) -> Iterator[Row]:
     sizes = QUICK if quick else FULL
     yield from shared_operator(sizes)
     yield from own_operators(sizes)
+    yield completions(sizes)
     for jobs in (1, 2):
         yield overhead(sizes, jobs)
     yield from resume(sizes)
@@ -103,6 +105,31 @@ def own_operators(sizes: Sizes) -> Iterator[Row]:
             measuring.ratio_text(times, "one by one", how),
             "about 1" if how == "map" else "below 1: so map",
         )
+
+
+def completions(sizes: Sizes) -> Row:
+    """Each cell draws its entries: in a compiled program, or cell by cell on the host."""
+    mapped = sweeps.Study(
+        completion.complete,
+        {"trial": range(sizes.num_starts), "condition_number": [1.0, 10.0]},
+        {
+            "method": "alternating",
+            "oversampling": 4.0,
+            "size": 3 * sizes.size,
+            "rank": 3,
+            "max_steps": {"alternating": 100},
+            "max_inner_steps": 100,
+        },
+        batch_size=2 * sizes.num_singles,
+    )
+    alone = replace(mapped, how="loop", batch_size=1)
+    times = timed(sizes, {"loop": alone, "map": mapped})
+    return Row(
+        f"matrix completions (n = {3 * sizes.size}, rank 3) with entries of their own, one by one "
+        f"(loop) over batches of {2 * sizes.num_singles} (map): per cell",
+        measuring.ratio_text(times, "loop", "map"),
+        "above 1",
+    )
 
 
 def timed(sizes: Sizes, studies: dict[str, sweeps.Study]) -> dict[str, Timing]:

@@ -174,22 +174,19 @@ class ChunkedRowLayout(AbstractRowLayout):
             return function(chunks, jax.tree.map(lambda leaf: take(leaf, rows), per_row), *values)
 
         parts = zip(*arranged, strict=True) if arranged else ((),) * len(self.groups)
-        return [
-            _mapped(one, group.num_batches if skip else None, (*_read_by_rows(group), *values))
-            for group, values in zip(self.groups, parts, strict=True)
-        ]
-
-
-def _read_by_rows(group: Group) -> tuple[Array, Array, Array]:
-    return group.columns, group.row_of, group.rows
+        found = []
+        for group, values in zip(self.groups, parts, strict=True):
+            batches = (group.columns, group.row_of, group.rows, *values)
+            found.append(_mapped(one, batches, group.num_batches if skip else None))
+        return found
 
 
 def _mapped(
     function: Callable[[PyTree[Array]], PyTree[Array]],
-    count: Int[Array, ""] | None,
     batches: PyTree[Array],
+    count: Int[Array, ""] | None,
 ) -> PyTree[Array]:
-    """`function` of the first `count` batches, zeros for the others; of all if None."""
+    """`function` of the first `count` batches, and zeros for the others; of all if None."""
     if count is None:
         return jax.lax.map(function, batches)
 

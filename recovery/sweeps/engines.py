@@ -33,7 +33,7 @@ def here(tasks: Iterable[Task]) -> Iterator[Outcome]:
 
 def in_processes(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
     """Several processes of this machine, each with its share of the cores."""
-    yield from through(lambda: _pool(jobs), tasks, width=jobs, renewable=True)
+    yield from through(lambda: process_pool(jobs), tasks, width=jobs, renewable=True)
 
 
 def through(
@@ -122,7 +122,8 @@ def _outcome(queue: _Queue, future: Future[Outcome]) -> Iterator[Outcome]:
 
 
 @contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that start afresh, each with its share of the cores, and end with their parent."""
     context = multiprocessing.get_context("spawn")  # a forked process hangs in JAX
     numbers = context.Value("i", 0)
     with ProcessPoolExecutor(jobs, context, _begin_worker, (numbers, jobs)) as pool:
