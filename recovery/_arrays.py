@@ -16,6 +16,8 @@ from jaxtyping import Array, Inexact, PRNGKeyArray, Real
 
 # Accelerators round the inputs of matrix products unless told not to: convergence floors early.
 HIGHEST = jax.lax.Precision.HIGHEST
+# Numbers whose second copy would cost more than a small program.
+_LARGE = 2**22
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -36,11 +38,15 @@ def is_concrete(value: Any) -> bool:
 
 
 def on_device(value: Any) -> Array:
-    """A JAX array of numbers that may be NumPy's or Python's.
+    """A JAX array of numbers that may be NumPy's or Python's, a copy of its own.
 
-    `jnp.asarray` compiles a program for each new shape (jax 0.10).
+    `jnp.array` compiles a program for each new shape (jax 0.10), and `jax.device_put` alone may
+    share the memory of its argument.
     """
-    return value if isinstance(value, jax.Array) else jax.device_put(np.asarray(value))
+    if isinstance(value, jax.Array):
+        return value
+    large = isinstance(value, np.ndarray) and value.size > _LARGE
+    return jnp.array(value) if large else jax.device_put(np.array(value))
 
 
 def inexact_array(name: str) -> Callable[[Any], Inexact[Array, "..."]]:

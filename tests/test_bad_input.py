@@ -530,3 +530,11 @@ def test_double_precision_data_in_single_precision_jax_is_noticed():
     with jax.enable_x64(False), pytest.warns(UserWarning, match="jax_enable_x64"):
         operator = operators.DenseSensing(np.ones((2, 2, 2)))
     assert operator.matrices.dtype == jnp.float32
+
+
+def test_a_later_write_into_the_users_array_changes_nothing():
+    memory = np.ones(80)
+    aligned = memory[(-memory.ctypes.data // 8) % 8 :][:64]  # to 64 bytes, as JAX would share it
+    problem = Problem(operators.DenseSensing(np.ones((64, 2, 2))), aligned)
+    aligned[:] = 5
+    np.testing.assert_array_equal(problem.measurements, 1)
