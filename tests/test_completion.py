@@ -450,17 +450,26 @@ def test_rows_of_few_entries_or_none_end_where_exact_ones_do(rank, dense, biases
         )
         problem = Problem(operator, jnp.asarray(rng.standard_normal(48), dtype))
         start = starts.random_factors(jax.random.key(seed), (40, 30), rank, 1.0, dtype=dtype)
-        exact, found = (
-            solve(
+        # To rounding, so that both take the same way among the minima; in single precision they
+        # part after some steps.
+        steps, bound = (20, 1e-6) if dtype == jnp.float64 else (1, 1e-4)
+        inners = solvers.Cholesky(), solvers.ConjugateGradient(0.0), solvers.ConjugateGradient()
+        exact, found, default = (
+            regularized(
                 problem,
-                solvers.AlternatingMinimization(inner, ridge=ridge, biases=biases),
-                start,
-                max_steps=30,
-            ).value
-            for inner in (solvers.Cholesky(), solvers.ConjugateGradient(1e-4))
+                solve(
+                    problem,
+                    solvers.AlternatingMinimization(inner, ridge=ridge, biases=biases),
+                    start,
+                    max_steps=steps,
+                ).value,
+                ridge,
+                biases,
+            )
+            for inner in inners
         )
-        best, reached = (regularized(problem, factors, ridge, biases) for factors in (exact, found))
-        assert reached <= best * (1 + (1e-6 if dtype == jnp.float64 else 1e-4))
+        assert abs(found - exact) <= bound * exact
+        assert default < 1.5 * exact + bound
 
 
 def regularized(problem: Problem, factors: Factors, ridge: float, biases: bool) -> float:

@@ -170,7 +170,8 @@ class _RandomGains(eqx.Module):
             e = matmul(self.basis, matmul(self.basis.conj().T, e))
         e = e - jnp.mean(e)
         largest = jnp.max(jnp.abs(e))
-        return 1 + (jnp.asarray(self.spread) / jnp.where(largest > 0, largest, 1)).astype(dtype) * e
+        spread = jnp.asarray(self.spread).astype(largest.dtype)
+        return 1 + (spread / jnp.where(largest > 0, largest, 1)).astype(dtype) * e
 
 
 class _RandomSignals(eqx.Module):
