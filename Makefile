@@ -15,7 +15,7 @@ inpainting: .venv/ready
 	$(BIN)/python experiments/inpainting.py
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # For the tests on a real Slurm, which are skipped where it is missing: Debian, Ubuntu, as root.
 slurm:
