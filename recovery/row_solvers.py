@@ -72,8 +72,9 @@ class ConjugateGradient(AbstractRowSolver):
         tolerance: a row ends when its estimated error `|A (x - x_opt)|` is below this fraction of
             its residual `|A x - b|`. Because the residual shrinks with the error of the other
             factor, a constant keeps the rate of exact solves, while one relative to `|b|` would
-            leave a plateau. 0.2 suffices for condition numbers of a few; at 100 it loses runs that
-            0.02 converges. 0: until rounding errors are all that is left.
+            leave a plateau. 0.2 suffices for condition numbers of a few; at 100 it loses most
+            runs, and 0.02 may lose one that exact rows converge. 0: until rounding errors are all
+            that is left.
         max_steps: at least 1, a whole number.
     """
 
